@@ -1,0 +1,127 @@
+"""Every error the plugin raises on purpose: one tree, one sentence each."""
+
+from __future__ import annotations
+
+from kombu.exceptions import EncodeError
+
+__all__ = [
+    "AlreadyReplayed",
+    "ArgumentsDoNotFit",
+    "DuplicateJob",
+    "InvalidJob",
+    "InvalidSettings",
+    "JobEnded",
+    "JobNotEnded",
+    "JobNotFound",
+    "JobsError",
+    "NoRetry",
+    "NotDeadLettered",
+    "NotInstalled",
+    "PayloadNotSerializable",
+    "PayloadTooLarge",
+    "RetryAfter",
+    "SchemaOutdated",
+    "StoreUnavailable",
+]
+
+
+class JobsError(Exception):
+    """Something is wrong with a job, its settings or its database."""
+
+
+class InvalidSettings(JobsError, ValueError):
+    """One or more `jobs_*` settings are wrong; every fault is listed.
+
+    `problems`: one sentence for each wrong setting.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("celery-jobs settings are wrong:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class NotInstalled(JobsError, RuntimeError):
+    """The app does not have the plugin, or has it too late, or twice."""
+
+
+class InvalidJob(JobsError, ValueError):
+    """A job's option is wrong; nothing was written or sent.
+
+    `field`: the option at fault.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {problem}")
+
+
+class PayloadTooLarge(InvalidJob):
+    """The serialized arguments are larger than `jobs_max_payload_bytes`; nothing was written or sent."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            "payload",
+            f"the serialized arguments are {size:,} bytes, the limit is {limit:,} (jobs_max_payload_bytes); "
+            "store the data elsewhere and pass a reference to it",
+        )
+
+
+class PayloadNotSerializable(InvalidJob, EncodeError):  # type: ignore[misc]
+    """The serializer refuses the arguments; nothing was written or sent. Also kombu's EncodeError."""
+
+    def __init__(self, serializer: str, problem: Exception) -> None:
+        super().__init__("payload", f"the serializer {serializer!r} refuses the arguments: {problem}")
+
+
+class DuplicateJob(JobsError):
+    """A member of a group, chord or chain has the idempotency key of another job."""
+
+
+class StoreUnavailable(JobsError):
+    """The jobs database does not answer; nothing was sent."""
+
+
+class SchemaOutdated(JobsError):
+    """The jobs database has no tables, or tables of another version."""
+
+
+class JobNotFound(JobsError, LookupError):
+    """No job has this id, and no chain this Celery task id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no job with the id {id!r}")
+
+
+class JobNotEnded(JobsError):
+    """The job is waiting or running; only an ended run can be replayed or purged."""
+
+
+class JobEnded(JobsError):
+    """The run has already ended in another way."""
+
+
+class AlreadyReplayed(JobsError):
+    """This run has been replayed before; replay it again with force."""
+
+
+class NotDeadLettered(JobsError):
+    """Only an entry of the dead-letter queue can be purged."""
+
+
+class ArgumentsDoNotFit(JobsError):
+    """The stored arguments cannot be bound to the task's present signature; nothing was sent."""
+
+
+class NoRetry(JobsError):
+    """Raised by a task: retrying cannot help, end the chain now (semantics.md section 3)."""
+
+
+class RetryAfter(JobsError):
+    """Raised by a task: fail, and wait at least `seconds` before the next attempt (semantics.md section 3)."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        self.seconds = seconds
+        super().__init__(seconds, message)
+
+    def __str__(self) -> str:
+        return str(self.args[1] or f"retry after {self.seconds:g} s")
