@@ -1,0 +1,1 @@
+"""The jobs database: tables, one guarded function for each transition, and reads."""

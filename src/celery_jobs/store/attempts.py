@@ -1,0 +1,197 @@
+"""Transitions of one attempt: claim, complete, release. Each guarded, each tells whether it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, or_, select, update
+
+from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.db import now
+from celery_jobs.store.enqueue import is_paused, seconds_until
+from celery_jobs.store.rows import Claim
+from celery_jobs.store.tables import jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["Unclaimed", "claim", "complete", "holds_lease", "lock_original", "mark_finished", "release"]
+
+_CLAIMED = [jobs.c[name] for name in Claim.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Why a claim was lost. `wait`: seconds until the job is due, where it came too early."""
+
+    reason: str
+    wait: float = 0
+
+    GONE = "gone"
+    TAKEN = "taken"
+    EARLY = "early"
+    EXPIRED = "expired"
+    PAUSED = "paused"
+
+
+def claim(
+    db: Database, job_id: str, worker: str | None, lease_token: str, lease: float, patient: bool = False
+) -> Claim | Unclaimed:
+    """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
+
+    Repeated with the same token it gives the same claim again. `patient`: wait while the database is away.
+    """
+    run = db.persist if patient else db.run
+    return run(partial(_claim, db, job_id, worker, lease_token, lease))
+
+
+def _claim(
+    db: Database, job_id: str, worker: str | None, lease_token: str, lease: float, connection: Connection
+) -> Claim | Unclaimed:
+    ours = and_(jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
+    won = connection.execute(
+        update(jobs)
+        .where(
+            jobs.c.id == job_id,
+            or_(jobs.c.status == Status.PENDING, ours),
+            jobs.c.scheduled_at <= now(),
+            or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now()),
+            ~is_paused(jobs.c.queue),
+        )
+        .values(
+            status=Status.PROCESSING,
+            worker=worker,
+            lease_token=lease_token,
+            started_at=now(),
+            lease_expires_at=now(lease),
+        )
+        .returning(*_CLAIMED)
+    ).first()
+    return Unclaimed(*_why_lost(db, job_id, connection)) if won is None else Claim(**won._mapping)
+
+
+def _why_lost(db: Database, job_id: str, connection: Connection) -> tuple[str, float]:
+    row = connection.execute(
+        select(
+            jobs.c.status,
+            seconds_until(db, jobs.c.scheduled_at).label("wait"),
+            and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
+        ).where(jobs.c.id == job_id)
+    ).first()
+    if row is None:
+        return Unclaimed.GONE, 0
+    if row.status != Status.PENDING:
+        return Unclaimed.TAKEN, 0
+    if row.expired:
+        return Unclaimed.EXPIRED, 0
+    return (Unclaimed.EARLY, row.wait) if row.wait > 0 else (Unclaimed.PAUSED, 0)
+
+
+def holds_lease(db: Database, job_id: str, lease_token: str) -> bool:
+    """Whether the claim still stands."""
+    query = select(jobs.c.id).where(
+        jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token
+    )
+    return db.persist(lambda connection: connection.execute(query).first() is not None)
+
+
+def complete(db: Database, job: Claim, result: str | None, duration_ms: int, replaced_by: str | None = None) -> bool:
+    """processing -> completed, the chain a success; False for who lost the lease (semantics.md section 2).
+
+    Waits for the database as long as it takes: an outcome is never dropped.
+    """
+    return db.persist(partial(_complete, job, result, duration_ms, replaced_by))
+
+
+def _complete(
+    job: Claim, result: str | None, duration_ms: int, replaced_by: str | None, connection: Connection
+) -> bool:
+    is_original = job.id == job.original_id
+    if not is_original:
+        lock_original(connection, job.original_id)
+    outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by}
+    done = mark_finished(connection, job, Status.COMPLETED, FinalStatus.SUCCESS, ends=is_original, **outcome)
+    if done and not is_original:
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job.original_id)
+            .values(
+                final_status=FinalStatus.SUCCESS,
+                has_pending_retry=False,
+                resolved_by=job.id,
+                ended_at=now(),
+            )
+        )
+    return done or _was_ours(connection, job)
+
+
+def mark_finished(
+    connection: Connection,
+    job: Claim,
+    status: Status,
+    final_status: FinalStatus,
+    ends: bool,
+    **values: Any,
+) -> bool:
+    """Write an attempt's end, if its lease still stands. `ends`: the row is an original whose chain ends here."""
+    if ends:
+        values["ended_at"] = now()
+    done = connection.execute(
+        update(jobs)
+        .where(
+            jobs.c.id == job.id,
+            jobs.c.status == Status.PROCESSING,
+            jobs.c.lease_token == job.lease_token,
+        )
+        .values(status=status, final_status=final_status, finished_at=now(), **values)
+    )
+    return done.rowcount == 1
+
+
+def _was_ours(connection: Connection, job: Claim) -> bool:
+    """Whether the end is already written by this very claim: the reply to our own commit was lost."""
+    row = connection.execute(
+        select(jobs.c.status).where(jobs.c.id == job.id, jobs.c.lease_token == job.lease_token)
+    ).first()
+    return row is not None and row.status == Status.COMPLETED
+
+
+def lock_original(connection: Connection, original_id: str) -> Any:
+    """Lock the chain: whoever touches more than one of its rows holds its original first."""
+    return connection.execute(
+        select(jobs.c.final_status, jobs.c.cancel_requested_at, jobs.c.ended_at)
+        .where(jobs.c.id == original_id)
+        .with_for_update()
+    ).first()
+
+
+def release(db: Database, job_id: str, lease_token: str) -> bool:
+    """processing -> pending, nothing burnt, unsent: for a claim that its worker gives back."""
+
+    def transition(connection: Connection) -> bool:
+        done = connection.execute(
+            update(jobs)
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.status == Status.PROCESSING,
+                jobs.c.lease_token == lease_token,
+            )
+            .values(**UNCLAIMED)
+        )
+        return done.rowcount == 1
+
+    return db.persist(transition)
+
+
+UNCLAIMED: dict[str, Any] = {
+    "status": Status.PENDING,
+    "sent_at": None,
+    "worker": None,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "started_at": None,
+}

@@ -1,0 +1,210 @@
+"""The connection to the jobs database: one engine a process, transactions, and the database's clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import DateTime, Float, bindparam, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy.dialects.postgresql.dml import Insert as PostgresInsert
+    from sqlalchemy.dialects.sqlite.dml import Insert as SqliteInsert
+
+__all__ = ["Database", "now"]
+
+T = TypeVar("T")
+
+SQLITE_BUSY_TIMEOUT = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class now(FunctionElement[datetime]):
+    """The database's clock, plus `seconds`: the only clock that judges what is due, expired or dead."""
+
+    type = DateTime(timezone=True)
+    inherit_cache = True
+    name = "now"
+
+    def __init__(self, seconds: ColumnElement[Any] | float = 0) -> None:
+        shift = bindparam(None, float(seconds), type_=Float) if isinstance(seconds, int | float) else seconds
+        super().__init__(shift)
+
+
+@compiles(now, "postgresql")
+def _postgres_now(element: now, compiler: Any, **options: Any) -> str:
+    shift = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + make_interval(secs => {shift}))"
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
+    return f"jobs_now({compiler.process(element.clauses, **options)})"
+
+
+def _utc_text(seconds: float) -> str:
+    moment = datetime.now(UTC) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+class Database:
+    """One jobs database. Connections are made at first use and never shared over a fork."""
+
+    def __init__(self, url: str, timeout: float = 2) -> None:
+        self.url: URL = _with_driver(make_url(url))
+        self.timeout = timeout
+        self._engine: Engine | None = None
+        self._pid = 0
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a SQLite file."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine; a forked child makes its own."""
+        if self._engine is None or self._pid != os.getpid():
+            if self._engine is not None:
+                self._engine.dispose(close=False)
+            self._engine, self._pid = _make_engine(self.url, self.timeout), os.getpid()
+        return self._engine
+
+    def dispose(self) -> None:
+        """Close this process's connections."""
+        if self._engine is not None and self._pid == os.getpid():
+            self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One writing transaction. Raises StoreUnavailable or SchemaOutdated for what the driver says."""
+        with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent read, which blocks nobody."""
+        options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._translated(), self.engine.connect() as connection:
+            reader = connection.execution_options(**options)
+            with reader.begin():
+                yield reader
+
+    def run(self, transition: Callable[[Connection], T]) -> T:
+        """Run one transition in one transaction, once more where a stale connection broke under it.
+
+        Safe because transitions are guarded and ids are made by the client.
+        """
+        try:
+            with self.transaction() as connection:
+                return transition(connection)
+        except StoreUnavailable as error:
+            if not _was_stale(error):
+                raise
+        with self.transaction() as connection:
+            return transition(connection)
+
+    def persist(self, transition: Callable[[Connection], T]) -> T:
+        """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s)."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return self.run(transition)
+            except StoreUnavailable:
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def insert(self, table: Table) -> PostgresInsert | SqliteInsert:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, ProgrammingError) as error:
+            if _is_missing_table(error):
+                raise SchemaOutdated(
+                    f"the jobs database {self.url.render_as_string()} has no tables of this version; "
+                    "run: celery -A <your app> jobs migrate"
+                ) from error
+            if isinstance(error, ProgrammingError):
+                raise
+            raise self._unavailable(error) from error
+        except PoolTimeout as error:
+            raise self._unavailable(error) from error
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        cause = getattr(error, "orig", None) or error
+        return StoreUnavailable(
+            f"the jobs database {self.url.render_as_string()} does not answer: {str(cause).strip()}"
+        )
+
+
+def _with_driver(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
+
+
+def _make_engine(url: URL, timeout: float) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT, "check_same_thread": False})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, max_overflow=20)
+
+
+def _postgres_arguments(timeout: float) -> dict[str, Any]:
+    return {
+        "connect_timeout": max(2, int(timeout)),
+        "tcp_user_timeout": int(timeout * 1000),
+        "keepalives_idle": 30,
+        "application_name": "celery-jobs",
+        "options": "-c timezone=UTC",
+    }
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin: _begin_sqlite does
+    connection.create_function("jobs_now", 1, _utc_text)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads and then writes fails with "database is locked" beside another writer.
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE"))
+
+
+def _is_missing_table(error: DBAPIError) -> bool:
+    text = str(error.orig)
+    return (
+        getattr(error.orig, "sqlstate", None) in ("42P01", "42703")
+        or "no such table" in text
+        or "no such column" in text
+        or "has no column named" in text
+    )
+
+
+def _was_stale(error: StoreUnavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated

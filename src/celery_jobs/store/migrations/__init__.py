@@ -1,0 +1,90 @@
+"""The schema's versions: made and upgraded by `celery -A app jobs migrate`, checked at every process's start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect, text
+
+from celery_jobs.errors import SchemaOutdated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "require", "upgrade"]
+
+VERSIONS = ("0001",)
+"""Every version of the schema, oldest first; one file each in `versions/`."""
+
+HEAD = VERSIONS[-1]
+"""The version that this release works with."""
+
+VERSION_TABLE = "celery_jobs_version"
+LOCK = 0x6A6F6273
+
+
+def upgrade(db: Database | str, revision: str = "head") -> str | None:
+    """Make the schema or bring it up to date; gives the version that it had before, None for an empty one.
+
+    Safe to run twice at once: the second waits for the first.
+    """
+    if isinstance(db, str):
+        from celery_jobs.store.db import Database
+
+        owned = Database(db)
+        try:
+            return upgrade(owned, revision)
+        finally:
+            owned.dispose()
+    from alembic import command
+
+    with db.transaction() as connection:
+        if not db.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        before = _current(connection)
+        command.upgrade(config(connection), revision)
+        return before
+
+
+def current(db: Database) -> str | None:
+    """The version of the schema; None where there is none."""
+    with db.reading() as connection:
+        return _current(connection)
+
+
+def require(db: Database) -> None:
+    """Raise SchemaOutdated where the schema is missing or old; a SQLite file is made and upgraded by itself.
+
+    A newer schema is taken as it is: during a deploy old workers live with it.
+    """
+    version = current(db)
+    if version is not None and version not in VERSIONS[:-1]:
+        return
+    if db.is_sqlite:
+        upgrade(db)
+        return
+    state = "has no tables yet" if version is None else f"has the version {version}, older than {HEAD}"
+    raise SchemaOutdated(
+        f"the jobs database {db.url.render_as_string()} {state}; run: celery -A <your app> jobs migrate"
+    )
+
+
+def config(connection: Any = None) -> Config:
+    """Alembic's configuration for our migrations, over an open connection."""
+    from alembic.config import Config
+
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent))
+    settings.set_main_option("path_separator", "os")
+    settings.attributes["connection"] = connection
+    return settings
+
+
+def _current(connection: Any) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return None if version is None else str(version)

@@ -1,0 +1,174 @@
+"""What goes into the store and comes out of it: frozen values, a job to be stored apart from a stored one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["Claim", "Enqueued", "Failure", "Job", "Message", "NewJob", "Outgoing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What Celery would send: the body as serialized, uncompressed; headers and properties as JSON."""
+
+    id: str
+    body: bytes
+    content_type: str
+    content_encoding: str
+    headers: str
+    properties: str
+    exchange: str
+    routing_key: str
+    compression: str | None = None
+    delivery_mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """The first attempt of a chain, to be stored. `delay` (seconds from now) or `scheduled_at`, or neither."""
+
+    id: str
+    task_id: str
+    task: str | None
+    queue: str
+    message: Message
+    max_attempts: int
+    retries_enabled: bool
+    retry_policy: dict[str, Any] | None = None
+    nesting: int = 0
+    retries: int = 0
+    root_id: str | None = None
+    delay: float | None = None
+    scheduled_at: datetime | None = None
+    expires_at: datetime | None = None
+    send: bool = True
+    priority: int = 0
+    tags: list[str] | dict[str, Any] | None = None
+    idempotency_scope: str | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    callback_url: str | None = None
+    replay_of: str | None = None
+    replay_reason: str | None = None
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The job that an enqueue made or found. `wait`: seconds until it is due; `sent_at` None: hold it."""
+
+    job_id: str
+    task_id: str
+    sent_at: datetime | None = None
+    wait: float = 0
+    deduplicated: bool = False
+    payload_mismatch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A stored job to be sent now: its message and what is set when sending. `wait`: seconds until due."""
+
+    job_id: str
+    message: Message
+    queue: str
+    task: str | None
+    task_id: str
+    retries: int
+    priority: int
+    wait: float
+    sent_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job won by a worker, with what its end needs to know."""
+
+    id: str
+    original_id: str
+    task_id: str
+    task: str | None
+    queue: str
+    attempt_number: int
+    policy_retries: int
+    max_attempts: int
+    retries_enabled: bool
+    retry_policy: dict[str, Any] | None
+    lease_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed."""
+
+    reason: str
+    error_type: str
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stored attempt: a row of the table `jobs` (semantics.md section 1)."""
+
+    id: str
+    original_id: str
+    task_id: str
+    task: str | None
+    queue: str
+    status: str
+    final_status: str | None
+    attempt_number: int
+    max_attempts: int
+    retries_enabled: bool
+    is_retry: bool
+    has_pending_retry: bool
+    created_at: datetime
+    scheduled_at: datetime
+    nesting: int = 0
+    reuse: int = 0
+    retries: int = 0
+    policy_retries: int = 0
+    retry_policy: dict[str, Any] | None = None
+    priority: int = 0
+    tags: list[str] | dict[str, Any] | None = None
+    expires_at: datetime | None = None
+    sent_at: datetime | None = None
+    send_count: int = 0
+    worker: str | None = None
+    lease_token: str | None = field(default=None, repr=False)
+    lease_expires_at: datetime | None = None
+    losses: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    duration_ms: int | None = None
+    result: str | None = None
+    response_status: int | None = None
+    failure_reason: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = field(default=None, repr=False)
+    last_error_type: str | None = None
+    last_error_message: str | None = None
+    idempotency_scope: str | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    callback_url: str | None = None
+    callback_state: str | None = None
+    dead_lettered_at: datetime | None = None
+    replay_of: str | None = None
+    replay_reason: str | None = None
+    replayed_at: datetime | None = None
+    replayed_as: str | None = None
+    replaced_by: str | None = None
+    resolved_by: str | None = None
+    untold_at: datetime | None = None

@@ -1,0 +1,186 @@
+"""Which stored jobs are to be sent to the broker, and what becomes of a send (semantics.md section 5).
+
+`sent_at` is the intention to send: written before sending, cleared where sending failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+
+from celery_jobs.states import Status
+from celery_jobs.store.db import now
+from celery_jobs.store.enqueue import is_paused, seconds_until
+from celery_jobs.store.rows import Message, Outgoing
+from celery_jobs.store.tables import Timestamp, jobs, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection, Row
+
+    from celery_jobs.store.db import Database
+
+__all__ = [
+    "expired",
+    "fetch",
+    "hold",
+    "mark_unsent",
+    "overdue_queues",
+    "take_due",
+    "take_now",
+    "take_overdue",
+    "unsent_queues",
+    "waiting_sent",
+]
+
+LONGEST_WAIT = 900.0
+"""Seconds; the wait before a job is sent again doubles up to here."""
+
+_waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
+_unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
+
+
+def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoing]:
+    """Mark as sent, and give, at most `limit` jobs of a queue that fall due within `ahead` seconds.
+
+    Row locks let several promoters share the work; a paused queue gives none.
+    """
+    due = (
+        select(jobs.c.id)
+        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), _waiting, _unexpired)
+        .where(jobs.c.scheduled_at <= now(ahead), ~is_paused(literal(queue)))
+        .order_by(jobs.c.scheduled_at)
+        .limit(limit)
+    )
+    return db.run(lambda connection: _take(db, connection, due))
+
+
+def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
+    """Mark as sent, and give, those of the jobs that are pending, unsent and not of a paused queue."""
+    chosen = select(jobs.c.id).where(
+        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), _waiting, _unexpired, ~is_paused(jobs.c.queue)
+    )
+    return db.run(lambda connection: _take(db, connection, chosen))
+
+
+def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: int) -> list[Outgoing]:
+    """Mark as sent again, and give, the oldest `limit` jobs of a queue that nobody claimed.
+
+    Overdue: `after` seconds, doubled with each send up to 900, since the later of sent_at and scheduled_at.
+    """
+    wait = _wait(after)
+    overdue = (
+        select(jobs.c.id)
+        .where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting, _unexpired)
+        .where(seconds_until(db, jobs.c.sent_at) <= -wait, seconds_until(db, jobs.c.scheduled_at) <= -wait)
+        .where(jobs.c.send_count < max_sends, ~is_paused(literal(queue)))
+        .order_by(jobs.c.id)
+        .limit(limit)
+    )
+    return db.run(lambda connection: _take(db, connection, overdue))
+
+
+def _wait(after: float) -> ColumnElement[float]:
+    """Seconds, doubling with each send: a table of steps, as not every database has power()."""
+    steps = [(jobs.c.send_count <= n, literal(min(after * 2 ** (n - 1), LONGEST_WAIT))) for n in range(1, 5)]
+    return case(*steps, else_=literal(LONGEST_WAIT))
+
+
+def _take(db: Database, connection: Connection, chosen: Any) -> list[Outgoing]:
+    locked = [row.id for row in connection.execute(chosen.with_for_update(skip_locked=True, of=jobs))]
+    if not locked:
+        return []
+    taken = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(locked), _waiting)
+        .values(sent_at=now(), send_count=jobs.c.send_count + 1)
+        .returning(jobs.c.id)
+    )
+    ids = [row.id for row in taken]
+    rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(ids)).order_by(jobs.c.scheduled_at))
+    return [_read(row) for row in rows]
+
+
+def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
+    """Give jobs that their transition has already marked as sent."""
+    with db.reading() as connection:
+        rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(job_ids), jobs.c.sent_at.is_not(None)))
+        return [_read(row) for row in rows]
+
+
+def _outgoing(db: Database) -> Any:
+    return select(
+        messages,
+        *(
+            jobs.c[name].label(f"job_{name}")
+            for name in ("id", "queue", "task", "task_id", "retries", "priority", "sent_at", "expires_at")
+        ),
+        seconds_until(db, jobs.c.scheduled_at).label("job_wait"),
+    ).join(messages, messages.c.id == jobs.c.message_id)
+
+
+def _read(row: Row[Any]) -> Outgoing:
+    values = row._mapping
+    message = Message(**{name: values[name] for name in Message.__slots__})
+    rest = {name.removeprefix("job_"): values[name] for name in values if name.startswith("job_")}
+    return Outgoing(job_id=rest.pop("id"), message=message, wait=max(0.0, rest.pop("wait")), **rest)
+
+
+def mark_unsent(db: Database, job_id: str, sent_at: datetime) -> bool:
+    """Take back the intention to send, after a send that failed; the promoter will send it."""
+
+    def transition(connection: Connection) -> bool:
+        done = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.sent_at == literal(sent_at, Timestamp), _waiting)
+            .values(sent_at=None)
+        )
+        return done.rowcount == 1
+
+    return db.run(transition)
+
+
+def hold(db: Database, job_id: str) -> bool:
+    """Mark a pending job unsent: its message came too early, or its queue is paused."""
+
+    def transition(connection: Connection) -> bool:
+        done = connection.execute(update(jobs).where(jobs.c.id == job_id, _waiting).values(sent_at=None))
+        return done.rowcount == 1
+
+    return db.run(transition)
+
+
+def unsent_queues(db: Database) -> list[str]:
+    """Names of the queues that hold jobs in SQL."""
+    query = select(jobs.c.queue).where(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None)).distinct()
+    return _names(db, query)
+
+
+def overdue_queues(db: Database, after: float) -> list[str]:
+    """Names of the queues with jobs that were sent `after` seconds ago and nobody has claimed."""
+    query = select(jobs.c.queue).where(_waiting, jobs.c.sent_at < now(-after), jobs.c.scheduled_at < now(-after))
+    return _names(db, query.distinct())
+
+
+def _names(db: Database, query: Any) -> list[str]:
+    with db.reading() as connection:
+        return [row.queue for row in connection.execute(query)]
+
+
+def waiting_sent(db: Database, queue: str) -> int:
+    """How many due jobs of a queue are pending and sent."""
+    query = select(func.count()).where(
+        jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting, jobs.c.scheduled_at <= now()
+    )
+    with db.reading() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def expired(db: Database, limit: int) -> list[str]:
+    """Ids of pending jobs whose expiry has passed."""
+    query = select(jobs.c.id).where(_waiting, jobs.c.expires_at <= now()).limit(limit)
+    with db.reading() as connection:
+        return [row.id for row in connection.execute(query)]

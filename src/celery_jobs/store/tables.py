@@ -1,0 +1,218 @@
+"""The tables (semantics.md sections 1, 2 and 11). No index names `status`: that would forbid HOT updates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+__all__ = ["jobs", "messages", "metadata", "queues", "services", "workers"]
+
+metadata = MetaData()
+
+
+class Timestamp(TypeDecorator[datetime]):
+    """A moment in UTC; aware in Python, also where the database keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Refuse naive moments; SQLite keeps UTC without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a naive moment cannot be stored: {value}")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Give UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Id = Uuid(as_uuid=False)
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("content_encoding", Text, nullable=False),
+    Column("compression", Text),
+    Column("headers", Text, nullable=False),
+    Column("properties", Text, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("delivery_mode", SmallInteger),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("original_id", Id, nullable=False),
+    Column("message_id", Id, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("nesting", SmallInteger, nullable=False, server_default="0"),
+    Column("reuse", Integer, nullable=False, server_default="0"),
+    Column("attempt_number", Integer, nullable=False, server_default="1"),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("policy_retries", SmallInteger, nullable=False, server_default="0"),
+    Column("max_attempts", SmallInteger, nullable=False),
+    Column("retries_enabled", Boolean, nullable=False),
+    Column("retry_policy", Json),
+    Column("is_retry", Boolean, nullable=False, server_default=text("false")),
+    Column("has_pending_retry", Boolean, nullable=False, server_default=text("false")),
+    Column("queue", Text, nullable=False),
+    Column("task", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("tags", Json),
+    Column("status", Text, nullable=False),
+    Column("final_status", Text),
+    Column("created_at", Timestamp, nullable=False),
+    Column("scheduled_at", Timestamp, nullable=False),
+    Column("expires_at", Timestamp),
+    Column("sent_at", Timestamp),
+    Column("send_count", SmallInteger, nullable=False, server_default="0"),
+    Column("worker", Id),
+    Column("lease_token", Id),
+    Column("lease_expires_at", Timestamp),
+    Column("losses", SmallInteger, nullable=False, server_default="0"),
+    Column("started_at", Timestamp),
+    Column("finished_at", Timestamp),
+    Column("ended_at", Timestamp),
+    Column("cancel_requested_at", Timestamp),
+    Column("duration_ms", BigInteger),
+    Column("result", Text),
+    Column("response_status", SmallInteger),
+    Column("failure_reason", Text),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("traceback", Text),
+    Column("last_error_type", Text),
+    Column("last_error_message", Text),
+    Column("idempotency_scope", Text),
+    Column("idempotency_key", Text),
+    Column("concurrency_key", Text),
+    Column("concurrency_limit", Integer),
+    Column("callback_url", Text),
+    Column("callback_state", Text),
+    Column("callback_status", SmallInteger),
+    Column("callback_error", Text),
+    Column("callback_at", Timestamp),
+    Column("dead_lettered_at", Timestamp),
+    Column("replay_of", Id),
+    Column("replay_reason", Text),
+    Column("replayed_at", Timestamp),
+    Column("replayed_as", Id),
+    Column("replaced_by", Id),
+    Column("resolved_by", Id),
+    Column("untold_at", Timestamp),
+    Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
+    Index(
+        "jobs_attempts",
+        "original_id",
+        "attempt_number",
+        postgresql_where=text("attempt_number > 1"),
+        sqlite_where=text("attempt_number > 1"),
+    ),
+    Index(
+        "jobs_unsent",
+        "queue",
+        "scheduled_at",
+        postgresql_where=text("sent_at IS NULL AND finished_at IS NULL"),
+        sqlite_where=text("sent_at IS NULL AND finished_at IS NULL"),
+    ),
+    Index(
+        "jobs_open",
+        "queue",
+        "id",
+        postgresql_where=text("finished_at IS NULL"),
+        sqlite_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "jobs_dead",
+        "dead_lettered_at",
+        "id",
+        postgresql_where=text("dead_lettered_at IS NOT NULL"),
+        sqlite_where=text("dead_lettered_at IS NOT NULL"),
+    ),
+    Index(
+        "jobs_idempotency",
+        "idempotency_scope",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index(
+        "jobs_ended",
+        "ended_at",
+        "id",
+        postgresql_where=text("ended_at IS NOT NULL"),
+        sqlite_where=text("ended_at IS NOT NULL"),
+    ),
+    Index(
+        "jobs_untold",
+        "untold_at",
+        postgresql_where=text("untold_at IS NOT NULL"),
+        sqlite_where=text("untold_at IS NOT NULL"),
+    ),
+    # Rows keep room for their updates, which then touch no index (HOT).
+    postgresql_with={"fillfactor": "60", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused_at", Timestamp),
+    Column("paused_until", Timestamp),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hostname", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("queues", Json, nullable=False),
+    Column("started_at", Timestamp, nullable=False),
+    Column("heartbeat_at", Timestamp, nullable=False),
+    Column("dead_at", Timestamp),
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("ran_at", Timestamp, nullable=False),
+    Column("duration_ms", Float),
+    Column("handled", BigInteger),
+)

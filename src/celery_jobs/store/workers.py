@@ -1,0 +1,131 @@
+"""Worker rows: registering, heartbeats, and the one guarded step that declares a worker dead."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from celery_jobs.ids import new_id
+from celery_jobs.states import Status
+from celery_jobs.store.attempts import UNCLAIMED
+from celery_jobs.store.db import now
+from celery_jobs.store.tables import jobs, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from celery_jobs.store.db import Database
+
+__all__ = [
+    "bury",
+    "declare_dead",
+    "forget",
+    "heartbeat",
+    "leases_run_out",
+    "live_queues",
+    "register",
+    "running",
+]
+
+
+def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> str:
+    """Make a worker's row and give its id."""
+    worker = new_id()
+
+    def transition(connection: Connection) -> str:
+        connection.execute(
+            workers.insert().values(
+                id=worker,
+                hostname=hostname,
+                pid=pid,
+                queues=list(queues),
+                started_at=now(),
+                heartbeat_at=now(),
+            )
+        )
+        return worker
+
+    return db.run(transition)
+
+
+def heartbeat(db: Database, worker: str, queues: Sequence[str]) -> bool:
+    """Say that the worker lives; False where it has been declared dead and must register anew."""
+    statement = (
+        update(workers)
+        .where(workers.c.id == worker, workers.c.dead_at.is_(None))
+        .values(heartbeat_at=now(), queues=list(queues))
+    )
+    return db.run(lambda connection: connection.execute(statement).rowcount == 1)
+
+
+def declare_dead(db: Database, silence: float) -> list[str]:
+    """Declare dead every worker silent for `silence` seconds, and give all dead ones that still hold jobs.
+
+    One guarded step before any job is touched: a heartbeat that commits first wins.
+    """
+
+    def transition(connection: Connection) -> list[str]:
+        connection.execute(
+            update(workers)
+            .where(workers.c.dead_at.is_(None), workers.c.heartbeat_at < now(-silence))
+            .values(dead_at=now())
+        )
+        return [row.id for row in connection.execute(select(workers.c.id).where(workers.c.dead_at.is_not(None)))]
+
+    return db.run(transition)
+
+
+def running(db: Database, worker: str, limit: int) -> list[str]:
+    """Ids of the jobs that a worker holds."""
+    query = (
+        select(jobs.c.id)
+        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
+        .limit(limit)
+    )
+    with db.reading() as connection:
+        return [row.id for row in connection.execute(query)]
+
+
+def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
+    """Ids and lease tokens of processing jobs whose lease is over and whose worker nobody knows to live."""
+    alive = select(workers.c.id).where(workers.c.dead_at.is_(None))
+    query = (
+        select(jobs.c.id, jobs.c.lease_token)
+        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING)
+        .where(jobs.c.lease_expires_at < now(), jobs.c.worker.is_(None) | jobs.c.worker.not_in(alive))
+        .limit(limit)
+    )
+    with db.reading() as connection:
+        return [(row.id, row.lease_token) for row in connection.execute(query)]
+
+
+def forget(db: Database, worker: str) -> int:
+    """Give back, unburnt, what a stopped worker still holds, and delete its row."""
+    return db.run(partial(_forget, worker))
+
+
+def _forget(worker: str, connection: Connection) -> int:
+    released = connection.execute(
+        update(jobs)
+        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
+        .values(**UNCLAIMED)
+    )
+    connection.execute(delete(workers).where(workers.c.id == worker))
+    return released.rowcount
+
+
+def bury(db: Database, worker: str, silence: float) -> None:
+    """Delete the row of a worker that was declared dead `silence` seconds ago and holds nothing any more."""
+    statement = delete(workers).where(workers.c.id == worker, workers.c.dead_at < now(-silence))
+    db.run(lambda connection: connection.execute(statement))
+
+
+def live_queues(db: Database) -> set[str]:
+    """Names of the queues that a living worker of ours consumes."""
+    query = select(workers.c.queues).where(workers.c.dead_at.is_(None))
+    with db.reading() as connection:
+        return {name for row in connection.execute(query) for name in row.queues}
