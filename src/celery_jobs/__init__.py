@@ -1,0 +1,111 @@
+"""celery-jobs: the job layer for Celery.
+
+    app = Celery("shop")
+    celery_jobs.install(app)
+
+From then on each attempt of a task is a row in a SQL table; see README.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery_jobs.app import install
+    from celery_jobs.errors import (
+        AlreadyReplayed,
+        ArgumentsDoNotFit,
+        DuplicateJob,
+        InvalidJob,
+        InvalidSettings,
+        JobEnded,
+        JobNotEnded,
+        JobNotFound,
+        JobsError,
+        NoRetry,
+        NotDeadLettered,
+        NotInstalled,
+        PayloadNotSerializable,
+        PayloadTooLarge,
+        RetryAfter,
+        SchemaOutdated,
+        StoreUnavailable,
+    )
+    from celery_jobs.events import Event, subscribe, unsubscribe
+    from celery_jobs.jobs import Jobs
+    from celery_jobs.policy import Custom, Exponential, Fixed, Policy
+    from celery_jobs.runs import Run
+    from celery_jobs.task import JobTask
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "app": ("install",),
+    "errors": (
+        "AlreadyReplayed",
+        "ArgumentsDoNotFit",
+        "DuplicateJob",
+        "InvalidJob",
+        "InvalidSettings",
+        "JobEnded",
+        "JobNotEnded",
+        "JobNotFound",
+        "JobsError",
+        "NoRetry",
+        "NotDeadLettered",
+        "NotInstalled",
+        "PayloadNotSerializable",
+        "PayloadTooLarge",
+        "RetryAfter",
+        "SchemaOutdated",
+        "StoreUnavailable",
+    ),
+    "events": ("Event", "subscribe", "unsubscribe"),
+    "jobs": ("Jobs",),
+    "policy": ("Custom", "Exponential", "Fixed", "Policy"),
+    "runs": ("Run",),
+    "task": ("JobTask",),
+}
+
+__all__ = [
+    "AlreadyReplayed",
+    "ArgumentsDoNotFit",
+    "Custom",
+    "DuplicateJob",
+    "Event",
+    "Exponential",
+    "Fixed",
+    "InvalidJob",
+    "InvalidSettings",
+    "JobEnded",
+    "JobNotEnded",
+    "JobNotFound",
+    "JobTask",
+    "Jobs",
+    "JobsError",
+    "NoRetry",
+    "NotDeadLettered",
+    "NotInstalled",
+    "PayloadNotSerializable",
+    "PayloadTooLarge",
+    "Policy",
+    "RetryAfter",
+    "Run",
+    "SchemaOutdated",
+    "StoreUnavailable",
+    "install",
+    "subscribe",
+    "unsubscribe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use: SQLAlchemy is not loaded by `import celery_jobs`."""
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"celery_jobs.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'celery_jobs' has no attribute {name!r}")

@@ -1,0 +1,58 @@
+"""Messages that a producer without the plugin has sent: recorded on arrival (semantics.md section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils import json
+
+from celery_jobs.events import emit
+from celery_jobs.ids import new_id
+from celery_jobs.options import JobOptions
+from celery_jobs.recording import make_job, read_wire
+from celery_jobs.store.enqueue import insert_job
+from celery_jobs.store.rows import Message
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["Arrival", "adopt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as the broker delivered it. `headers`: as the worker reads them in Celery's protocol 2."""
+
+    body: Any
+    content_type: str
+    content_encoding: str
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    exchange: str
+    routing_key: str
+
+
+def adopt(plugin: Plugin, arrival: Arrival) -> str:
+    """Record an arrived message as attempt 1 of a new chain and give the job's id.
+
+    A message delivered again finds the job that it made the first time.
+    """
+    wire = read_wire(plugin, arrival.headers, None)
+    if wire is None:
+        raise ValueError("the message is no task")
+    body = arrival.body
+    message = Message(
+        id=new_id(),
+        body=body.encode() if isinstance(body, str) else bytes(body),
+        content_type=arrival.content_type,
+        content_encoding=arrival.content_encoding,
+        headers=json.dumps({k: v for k, v in arrival.headers.items() if k != "compression"}),
+        properties=json.dumps(arrival.properties),
+        exchange=arrival.exchange,
+        routing_key=arrival.routing_key,
+    )
+    job = make_job(plugin, wire, message, arrival.routing_key, JobOptions(), scheduled_at=None, adopted=True)
+    enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection))
+    emit("job.adopted", job, job_id=enqueued.job_id)
+    return enqueued.job_id

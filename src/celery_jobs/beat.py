@@ -1,0 +1,80 @@
+"""Beat's entries: the ticks of the services, which an app's own `beat_schedule` does not wipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.app.task import Task
+from celery.signals import beat_init
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.settings import Settings
+
+__all__ = ["beat_schedule", "install"]
+
+INTERVALS = {
+    "promoter": "promote_interval",
+    "redispatcher": "redispatch_interval",
+    "reaper": "reap_interval",
+    "dead-letter-sweeper": "sweep_interval",
+    "history-sweeper": "sweep_interval",
+}
+"""Each service with the setting that says how often it runs."""
+
+
+def install(plugin: Plugin) -> None:
+    """Add the services' tasks and beat's entries when the app is finalized, and again when beat starts."""
+
+    def on_finalize(sender: Celery, **_: Any) -> None:
+        plugin.settings  # noqa: B018  wrong settings fail here, at the start
+        for service in INTERVALS:
+            _add_task(plugin, service)
+        _add_entries(sender.conf.beat_schedule, plugin.settings)
+
+    def on_beat(sender: Any, **_: Any) -> None:
+        if sender.app is plugin.app:
+            present = sender.scheduler.schedule
+            entries = beat_schedule(plugin.settings)
+            missing = {name: entry for name, entry in entries.items() if name not in present}
+            sender.scheduler.update_from_dict(missing)
+
+    plugin.app.on_after_finalize.connect(on_finalize, weak=False)
+    beat_init.connect(on_beat, weak=False)
+
+
+def _add_entries(schedule: dict[str, Any], settings: Settings) -> None:
+    for name, entry in beat_schedule(settings).items():
+        schedule.setdefault(name, entry)
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The entries as Celery's `beat_schedule` has them; a tick that waits a whole interval is dropped."""
+    entries = {}
+    for service, setting in INTERVALS.items():
+        interval = float(getattr(settings, setting))
+        options = {"queue": settings.service_queue, "expires": interval}
+        entries[f"celery-jobs.{service}"] = {
+            "task": task_name(service),
+            "schedule": interval,
+            "options": options,
+        }
+    return entries
+
+
+def task_name(service: str) -> str:
+    """The Celery task that runs a service's tick."""
+    return f"celery_jobs.{service.replace('-', '_')}"
+
+
+def _add_task(plugin: Plugin, service: str) -> None:
+    def tick() -> int | None:
+        from celery_jobs.services import make_service
+
+        return make_service(plugin, service).tick()
+
+    name = task_name(service)
+    tick.__doc__ = f"Take the turn of the {service}."
+    plugin.app.task(tick, name=name, base=Task, ignore_result=True, shared=False, lazy=False)

@@ -1,0 +1,37 @@
+"""A circuit breaker: what has just failed is not tried again for a while."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Breaker"]
+
+
+class Breaker:
+    """Closed until a failure; then open for `interval` seconds, after which one caller may try."""
+
+    def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.interval = interval
+        self._clock = clock
+        self._open_until: float | None = None
+
+    def allows(self) -> bool:
+        """Whether to try now; while open, the one caller that may try keeps the others off."""
+        if self._open_until is None:
+            return True
+        if self._clock() < self._open_until:
+            return False
+        self._open_until = self._clock() + self.interval
+        return True
+
+    def failed(self) -> None:
+        """Open."""
+        self._open_until = self._clock() + self.interval
+
+    def succeeded(self) -> None:
+        """Close."""
+        self._open_until = None

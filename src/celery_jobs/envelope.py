@@ -1,0 +1,104 @@
+"""A message as Celery would send it, to and from the columns that keep it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kombu.serialization import dumps
+from kombu.utils import json
+
+from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
+from celery_jobs.ids import new_id
+from celery_jobs.store.rows import Message, Outgoing
+
+__all__ = ["JOB_HEADER", "capture", "decode_headers", "headers_for", "properties_for", "queue_of"]
+
+JOB_HEADER = "celery_job"
+"""The message header that carries the job's id: our mark."""
+
+DELAYED_EXCHANGE = "celery_delayed_27"
+_NOT_PROPERTIES = frozenset(
+    [
+        "exchange",
+        "routing_key",
+        "serializer",
+        "compression",
+        "retry",
+        "retry_policy",
+        "delivery_mode",
+        "declare",
+        "headers",
+        "timeout",
+        "confirm_timeout",
+        "content_type",
+        "content_encoding",
+        "mandatory",
+        "immediate",
+    ]
+)
+
+
+def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
+    """Serialize what `Producer.publish(body, **options)` was handed; `limit` is in bytes.
+
+    Raises PayloadNotSerializable and PayloadTooLarge.
+    """
+    serializer = options.get("serializer") or "json"
+    try:
+        content_type, content_encoding, data = dumps(body, serializer=serializer)
+    except Exception as error:
+        raise PayloadNotSerializable(serializer, error) from error
+    payload = data.encode(content_encoding) if isinstance(data, str) else bytes(data)
+    if len(payload) > limit:
+        raise PayloadTooLarge(len(payload), limit)
+    exchange = options.get("exchange") or ""
+    return Message(
+        id=new_id(),
+        body=payload,
+        content_type=content_type,
+        content_encoding=content_encoding,
+        compression=options.get("compression"),
+        headers=json.dumps(options.get("headers") or {}),
+        properties=json.dumps({k: v for k, v in options.items() if k not in _NOT_PROPERTIES and v is not None}),
+        exchange=exchange if isinstance(exchange, str) else exchange.name,
+        routing_key=options.get("routing_key") or "",
+        delivery_mode=_delivery_mode(options.get("delivery_mode")),
+    )
+
+
+def _delivery_mode(mode: Any) -> int | None:
+    return {"transient": 1, "persistent": 2}.get(mode) if isinstance(mode, str) else mode
+
+
+def queue_of(options: dict[str, Any]) -> str:
+    """The Celery queue that a publish is meant for."""
+    exchange = options.get("exchange") or ""
+    routing_key = options.get("routing_key") or ""
+    if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
+        return str(routing_key).rsplit(".", 1)[-1]
+    declared = options.get("declare") or ()
+    return str(getattr(declared[0], "name", None) or routing_key) if declared else str(routing_key)
+
+
+def decode_headers(message: Message) -> dict[str, Any]:
+    """The stored headers."""
+    headers: dict[str, Any] = json.loads(message.headers)
+    return headers
+
+
+def headers_for(job: Outgoing) -> dict[str, Any]:
+    """The headers to send a stored job with: as the caller's, its id, retries and remaining wait set now."""
+    headers = decode_headers(job.message)
+    headers[JOB_HEADER] = job.job_id
+    headers["retries"] = job.retries
+    headers["eta"] = (datetime.now(UTC) + timedelta(seconds=job.wait)).isoformat() if job.wait > 0 else None
+    return headers
+
+
+def properties_for(job: Outgoing) -> dict[str, Any]:
+    """The properties to send a stored job with; the time to live is what remains of `expires` (seconds)."""
+    properties: dict[str, Any] = json.loads(job.message.properties)
+    if properties.pop("expiration", None) is not None and job.expires_at is not None:
+        properties["expiration"] = max(0.0, (job.expires_at - datetime.now(UTC)).total_seconds())
+    return properties

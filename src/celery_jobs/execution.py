@@ -1,0 +1,299 @@
+"""One attempt in the process that runs it: claim, run, finish. The database decides at both ends."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from billiard.einfo import ExceptionInfo
+from celery import states as celery_states
+from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+
+from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.errors import NoRetry, RetryAfter
+from celery_jobs.events import emit
+from celery_jobs.policy import level_from_json
+from celery_jobs.states import FailureReason
+from celery_jobs.store.text import error_message, error_traceback, error_type, result_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.recording import Wire
+    from celery_jobs.store.chains import Ended, Next, Retried
+    from celery_jobs.store.rows import Claim, Failure
+
+__all__ = [
+    "LEASE_KEY",
+    "WIRE_KEY",
+    "WORKER_KEY",
+    "Execution",
+    "current",
+    "failure_of",
+    "next_by_policy",
+    "traced",
+]
+
+LEASE_KEY, WORKER_KEY, WIRE_KEY = "celery_job_lease", "celery_job_worker", "celery_job_wire"
+"""Keys that the worker's parent adds to a request for the process that runs it."""
+
+EARLY_ENOUGH = 2.0
+"""Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
+
+_current: ContextVar[Execution | None] = ContextVar("celery_job", default=None)
+
+
+def current() -> Execution | None:
+    """The attempt that runs here, if any."""
+    return _current.get()
+
+
+@dataclass(slots=True)
+class Execution:
+    """An attempt that has been claimed and runs."""
+
+    plugin: Plugin
+    task: Any
+    job: Claim
+    retries: int
+    nesting: int
+    started: float
+    entered: bool = False
+    body_done: bool = False
+    gave_up: bool = False
+    fenced: bool = False
+    following: Next | None = None
+    replaced_by: str | None = None
+
+    @property
+    def duration_ms(self) -> int:
+        """Milliseconds since the claim."""
+        return round((time.monotonic() - self.started) * 1000)
+
+    def is_retried_by(self, wire: Wire) -> bool:
+        """Whether a message about to be sent is a retry of this very attempt."""
+        return self._is_mine(wire) and wire.nesting == self.nesting and wire.retries == self.retries + 1
+
+    def is_replaced_by(self, wire: Wire) -> bool:
+        """Whether a message about to be sent comes from `Task.replace` in this attempt."""
+        return self._is_mine(wire) and wire.nesting == self.nesting + 1
+
+    def _is_mine(self, wire: Wire) -> bool:
+        return wire.task_id == self.job.task_id
+
+    def run(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the task's body; a failure that the policy retries leaves as Celery's Retry."""
+        self.entered = True
+        try:
+            return body(*args, **kwargs)
+        except (Retry, Ignore, Reject):
+            raise
+        except Exception as error:
+            verdict = self._judge(error)
+            if verdict is error:
+                raise
+            raise verdict from error
+        finally:
+            self.body_done = True
+            self._require_lease()
+
+    def _judge(self, error: Exception) -> Exception:
+        if self.gave_up or _left_to_autoretry(self.task, error):
+            return error
+        following = next_by_policy(self.plugin, self.job, error, self.task)
+        if following is None:
+            return error
+        self.following = following
+        retry: Exception = Retry(exc=error, when=following.delay)
+        return retry
+
+    def _require_lease(self) -> None:
+        """A long attempt that has lost its lease publishes nothing and stores nothing from here on."""
+        settings = self.plugin.settings
+        if time.monotonic() - self.started <= settings.worker_timeout - settings.heartbeat_interval:
+            return
+        from celery_jobs.store.attempts import holds_lease
+
+        if not holds_lease(self.plugin.db, self.job.id, self.job.lease_token):
+            self.fenced = True
+            raise Ignore("the lease on this attempt was lost; its outcome is dropped")
+
+
+def _left_to_autoretry(task: Any, error: Exception) -> bool:
+    wanted = tuple(getattr(task, "autoretry_for", ()) or ())
+    unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
+    return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
+
+
+def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) -> Next | None:
+    """The attempt that the policy makes of a failure; None where it gives up (semantics.md section 3)."""
+    from celery_jobs.store.chains import Next
+
+    hopeless = isinstance(error, (NoRetry, *getattr(task, "no_retry_for", ())))
+    if hopeless or not job.retries_enabled or not plugin.settings.queue(job.queue).retries_enabled:
+        return None
+    if job.policy_retries + 1 >= job.max_attempts:
+        return None
+    delay = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy)).delay(job.policy_retries)
+    if isinstance(error, RetryAfter):
+        delay = max(delay, error.seconds)
+    return Next(delay=delay, by_policy=True)
+
+
+def failure_of(plugin: Plugin, task: Any, error: BaseException, traceback: str | None = None) -> Failure:
+    """What is recorded of an exception."""
+    from celery_jobs.store.rows import Failure
+    from celery_jobs.store.text import clean
+
+    limit = plugin.settings.max_traceback_bytes
+    text = error_traceback(error, limit) if traceback is None else clean(traceback, limit)
+    return Failure(_reason(task, error), error_type(error), error_message(error), text)
+
+
+def _reason(task: Any, error: BaseException) -> FailureReason:
+    if isinstance(error, SoftTimeLimitExceeded):
+        return FailureReason.TIMEOUT
+    if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
+        return FailureReason.NO_RETRY
+    return FailureReason.EXCEPTION
+
+
+def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..., Any]:
+    """Celery's tracer with the claim before anything happens and the finish after everything has."""
+
+    def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
+        request = {} if request is None else request
+        execution = _begin(plugin, task, request)
+        if execution is None:
+            return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(celery_states.IGNORED, Ignore()), 0.0, None)
+        token = _current.set(execution)
+        try:
+            outcome = tracer(uuid, args, kwargs, request)
+        finally:
+            _current.reset(token)
+        _finish(execution, outcome)
+        return outcome
+
+    trace.__wrapped__ = tracer  # type: ignore[attr-defined]
+    return trace
+
+
+def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | None:
+    """Claim the job of a request; None where it is not ours to run."""
+    lease_token, worker = request.pop(LEASE_KEY), request.pop(WORKER_KEY, None)
+    wire = request.pop(WIRE_KEY, None)
+    job_id = request.pop(JOB_HEADER, None)
+    if job_id is None:
+        from celery_jobs.adoption import adopt
+
+        job_id = adopt(plugin, wire)
+    queue = (request.get("delivery_info") or {}).get("routing_key") or ""
+    claim = _claim(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
+    if claim is None:
+        return None
+    emit("job.started", claim)
+    nesting = int(request.get("replaced_task_nesting") or 0)
+    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, time.monotonic())
+
+
+def _claim(plugin: Plugin, job_id: str, worker: str | None, lease_token: str, lease: float) -> Claim | None:
+    from celery_jobs.store import attempts, sends
+    from celery_jobs.store.rows import Claim
+
+    while True:
+        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True)
+        if isinstance(answer, Claim):
+            return answer
+        if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:
+            time.sleep(answer.wait)
+            continue
+        if answer.reason in (answer.EARLY, answer.PAUSED):
+            sends.hold(plugin.db, job_id)
+        elif answer.reason == answer.EXPIRED:
+            from celery_jobs.telling import expire
+
+            expire(plugin, job_id)
+        emit("job.dropped", job_id=job_id, reason=answer.reason)
+        return None
+
+
+def _finish(execution: Execution, outcome: Any) -> None:
+    """Write what became of the attempt, whatever Celery made of it."""
+    retval, info = outcome.retval, outcome.info
+    if execution.fenced:
+        emit("job.fenced", execution.job)
+    elif execution.following is not None:
+        _retry(execution, execution.following, _error_of(retval, info))
+    elif isinstance(retval, ExceptionInfo) and (info is None or info.state == celery_states.FAILURE):
+        _bury(execution, _error_of(retval, info), retval)
+    elif info is None or info.state == celery_states.IGNORED:
+        _complete(execution, retval if info is None else None)
+    elif info.state == celery_states.REJECTED and info.retval.requeue:
+        _release(execution)
+    else:
+        _bury(execution, _error_of(retval, info), retval)
+
+
+def _error_of(retval: Any, info: Any) -> BaseException:
+    """The exception behind an outcome: of a Retry what it was raised for."""
+    error = getattr(info, "retval", None)
+    if not isinstance(error, BaseException):
+        error = getattr(retval, "exception", None)
+    if isinstance(error, Retry):
+        error = error.exc or error
+    return error if isinstance(error, BaseException) else Retry("the task asked for a retry")
+
+
+def _complete(execution: Execution, result: Any) -> None:
+    from celery_jobs.store.attempts import complete
+
+    text = result_text(result, execution.plugin.settings.max_result_bytes)
+    job = execution.job
+    done = complete(execution.plugin.db, job, text, execution.duration_ms, execution.replaced_by)
+    emit("job.completed" if done else "job.fenced", job)
+
+
+def _retry(execution: Execution, following: Next, error: BaseException) -> None:
+    from celery_jobs.store import chains
+
+    failure = failure_of(execution.plugin, execution.task, error)
+    outcome = chains.retry(execution.plugin.db, execution.job, failure, following, execution.duration_ms)
+    after_retry(execution.plugin, execution.job, outcome)
+
+
+def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> None:
+    """Send a retry that is due soon, and tell what happened."""
+    from celery_jobs.sending import sender_of
+    from celery_jobs.store.chains import Ended
+
+    if outcome is None:
+        emit("job.fenced", job)
+    elif isinstance(outcome, Ended):
+        emit("job.cancelled", job)
+    else:
+        emit("job.retried", job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
+        if outcome.sent_at is not None:
+            sender_of(plugin).send_stored([outcome.job_id])
+
+
+def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
+    from celery_jobs.store.chains import bury
+
+    traceback = getattr(retval, "traceback", None) if error.__traceback__ is None else None
+    failure = failure_of(execution.plugin, execution.task, error, traceback)
+    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms)
+    if ended is None:
+        emit("job.fenced", execution.job)
+    else:
+        emit(f"job.{ended.final_status}", execution.job, error=failure.message)
+
+
+def _release(execution: Execution) -> None:
+    from celery_jobs.store.attempts import release
+
+    release(execution.plugin.db, execution.job.id, execution.job.lease_token)
+    emit("job.released", execution.job)

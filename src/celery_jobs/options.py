@@ -1,0 +1,169 @@
+"""The options of an enqueue that are ours, beyond Celery's own (semantics.md sections 4 and 5)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery_jobs.errors import InvalidJob
+from celery_jobs.policy import Level, parse_level
+from celery_jobs.settings import MAX_DELAY
+
+__all__ = ["NAMES", "JobOptions", "take_options"]
+
+NAMES = frozenset(
+    [
+        "idempotency_key",
+        "idempotency_scope",
+        "callback_url",
+        "tags",
+        "concurrency_key",
+        "concurrency_limit",
+        "max_attempts",
+        "max_retries",
+        "retry_delays",
+        "retry_policy",
+        "delay",
+        "scheduled_at",
+        "run_at",
+        "job_priority",
+    ]
+)
+
+_LEVEL = ("retry_policy", "retry_delays", "max_attempts", "max_retries")
+MAX_KEY_LENGTH = 255
+MAX_TAGS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """Our options of one enqueue, checked."""
+
+    level: Level = field(default_factory=Level)
+    idempotency_key: str | None = None
+    idempotency_scope: str | None = None
+    callback_url: str | None = None
+    tags: list[str] | dict[str, Any] | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    delay: float | None = None
+    scheduled_at: datetime | None = None
+    job_priority: int | None = None
+    """Higher first, as our own doors count; Celery's own `priority` keeps Celery's meaning."""
+
+
+def take_options(options: dict[str, Any]) -> JobOptions:
+    """Take our options out of those of an `apply_async`; raises InvalidJob naming the field.
+
+    An option that neither Celery nor we know is left to Celery, which makes it a message property, unless it
+    looks like one of ours misspelled.
+    """
+    given = {name: options.pop(name) for name in NAMES & options.keys() if not _is_celerys(name, options[name])}
+    _refuse_near_misses(options)
+    given = {name: value for name, value in given.items() if value is not None}
+    if "concurrency_limit" in given and "concurrency_key" not in given:
+        raise InvalidJob("concurrency_limit", "needs a concurrency_key")
+    level = _level({name: given.pop(name) for name in _LEVEL if name in given})
+    scheduled_at = _scheduled_at(given)
+    checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
+    return JobOptions(level=level, scheduled_at=scheduled_at, **checked)
+
+
+def _is_celerys(name: str, value: Any) -> bool:
+    """Celery has a `retry_policy` too: a dictionary that says how often to try to publish."""
+    return name == "retry_policy" and isinstance(value, Mapping) and "delays" not in value
+
+
+def _refuse_near_misses(options: dict[str, Any]) -> None:
+    for name in options:
+        near = difflib.get_close_matches(name, NAMES - {"job_priority"}, n=1, cutoff=0.8)
+        if near and name not in NAMES:
+            raise InvalidJob(name, f"unknown option; did you mean {near[0]}?")
+
+
+def _level(given: dict[str, Any]) -> Level:
+    try:
+        return parse_level(**given)
+    except (TypeError, ValueError) as error:
+        named = [name for name in _LEVEL if name in given]
+        raise InvalidJob(" and ".join(named), str(error)) from error
+
+
+def _scheduled_at(given: dict[str, Any]) -> datetime | None:
+    named = [name for name in ("scheduled_at", "run_at", "delay") if name in given]
+    if len(named) > 1:
+        raise InvalidJob(named[1], f"{' and '.join(named)} say the same; give one")
+    moment = given.pop("scheduled_at", None) or given.pop("run_at", None)
+    return None if moment is None else _moment(named[0], moment)
+
+
+def _moment(name: str, value: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidJob(name, f"an ISO 8601 moment is expected, not {value!r}") from None
+    if not isinstance(value, datetime):
+        raise InvalidJob(name, f"an ISO 8601 moment or a datetime is expected, not {value!r}")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _delay(name: str, value: Any) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_DELAY:
+        raise InvalidJob(name, f"a number of seconds from 0 to {MAX_DELAY:,} is expected, not {value!r}")
+    return float(value)
+
+
+def _key(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or "\x00" in value:
+        raise InvalidJob(name, f"a text of 1 to {MAX_KEY_LENGTH} characters is expected, not {value!r}")
+    return value
+
+
+def _limit(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidJob(name, f"a whole number from 1 is expected, not {value!r}")
+    return value
+
+
+def _priority(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
+        raise InvalidJob("priority", f"a whole number is expected, not {value!r}")
+    return value
+
+
+def _tags(name: str, value: Any) -> list[str] | dict[str, Any]:
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        tags: list[str] | dict[str, Any] = dict(value)
+    elif isinstance(value, list | tuple | set | frozenset) and all(isinstance(tag, str) for tag in value):
+        tags = list(value) if isinstance(value, list | tuple) else sorted(value)
+    else:
+        raise InvalidJob(name, f"a list of texts or an object is expected, not {value!r}")
+    if len(tags) > MAX_TAGS:
+        raise InvalidJob(name, f"at most {MAX_TAGS} tags, not {len(tags)}")
+    return tags
+
+
+def _url(name: str, value: Any) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidJob(name, f"an http or https URL is expected, not {value!r}")
+    return str(value)
+
+
+_CHECKS = {
+    "idempotency_key": _key,
+    "idempotency_scope": _key,
+    "callback_url": _url,
+    "tags": _tags,
+    "concurrency_key": _key,
+    "concurrency_limit": _limit,
+    "delay": _delay,
+    "job_priority": _priority,
+}

@@ -1,0 +1,88 @@
+"""What `install` hangs on a Celery app: its settings, its database, its sender, and which tasks are ours."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from celery_jobs.errors import NotInstalled
+from celery_jobs.policy import Level, Policy, resolve
+from celery_jobs.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["ATTRIBUTE", "Plugin", "plugin_of"]
+
+ATTRIBUTE = "celery_jobs"
+"""The plugin hangs on the app under this name."""
+
+
+class Plugin:
+    """The plugin on one Celery app. Nothing is read or connected before its first use."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._ready_in = 0
+        self.heart: Any = None
+        """The heartbeat of the worker whose parent process this is, if it is one."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The app's `jobs_*` settings; raises InvalidSettings."""
+        return read_settings(self.app)
+
+    @cached_property
+    def _database(self) -> Database:
+        from celery_jobs.store.db import Database
+
+        return Database(self.settings.database_url, self.settings.database_timeout)
+
+    @property
+    def db(self) -> Database:
+        """The jobs database, its schema checked once a process; raises SchemaOutdated, StoreUnavailable."""
+        if self._ready_in != os.getpid():
+            from celery_jobs.store import migrations
+
+            migrations.require(self._database)
+            self._ready_in = os.getpid()
+        return self._database
+
+    @property
+    def unchecked_db(self) -> Database:
+        """The jobs database, whatever its schema: for migrating it."""
+        return self._database
+
+    def manages(self, name: str) -> bool:
+        """Whether the task of this name is a job. Celery's own tasks never are.
+
+        A name that is not registered here is one where JobTask is the app's default class.
+        """
+        if name.startswith("celery."):
+            return False
+        task = self.app._tasks.get(name)
+        return bool(getattr(self._default_class if task is None else task, "is_job", False))
+
+    def policy(self, task: str | None, queue: str, job: Level) -> Policy:
+        """The retry policy of a job: job over task over queue (semantics.md section 3); raises ValueError."""
+        declared = getattr(self.app._tasks.get(task), "jobs_level", None) or Level()
+        return resolve(job, declared, self.settings.queue(queue).level)
+
+    @property
+    def _default_class(self) -> Any:
+        from kombu.utils.imports import symbol_by_name
+
+        return symbol_by_name(self.app.task_cls)
+
+
+def plugin_of(app: Celery) -> Plugin:
+    """The app's plugin; raises NotInstalled."""
+    plugin = getattr(app, ATTRIBUTE, None)
+    if not isinstance(plugin, Plugin):
+        raise NotInstalled(
+            f"celery-jobs is not installed on {app!r}; call celery_jobs.install(app) where the app is made"
+        )
+    return plugin

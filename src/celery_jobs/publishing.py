@@ -1,0 +1,248 @@
+"""The producer's seam: every task message passes here, is recorded, and only then sent or held.
+
+Celery hands `send_task_message` a producer; ours stands in for it. That is the one waist which `.delay()`,
+`send_task`, canvas, retries and beat all pass, after routing and after tracing headers are in.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from celery_jobs import execution
+from celery_jobs.envelope import JOB_HEADER, capture, queue_of
+from celery_jobs.errors import DuplicateJob
+from celery_jobs.events import emit
+from celery_jobs.ids import new_id
+from celery_jobs.options import JobOptions, take_options
+from celery_jobs.priority import broker_priority, sql_priority
+from celery_jobs.recording import Wire, make_job, read_wire
+from celery_jobs.sending import sender_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Celery
+    from kombu import Producer
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Enqueued, Message
+
+__all__ = ["Submission", "install_seams"]
+
+
+@dataclass(slots=True)
+class Submission:
+    """One enqueue on its way from `send_task` to the seam, and what the seam made of it."""
+
+    options: JobOptions = field(default_factory=JobOptions)
+    delay: float | None = None
+    celery_priority: int | None = None
+    ignore_result: bool = False
+    own_id: str | None = None
+    enqueued: Enqueued | None = None
+
+
+_submission: ContextVar[Submission | None] = ContextVar("celery_job_submission", default=None)
+
+
+def install_seams(plugin: Plugin) -> None:
+    """Put the seams of the producer's side into an app."""
+    app = plugin.app
+    app.send_task = _wrap_send_task(plugin, app.send_task)
+    amqp = app.amqp
+    amqp._create_task_sender = _wrap_sender_factory(plugin, amqp._create_task_sender)
+    amqp.__dict__.pop("send_task_message", None)
+
+
+def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..., Any]:
+    """`send_task`, giving back the existing job's result where the seam found a duplicate."""
+
+    def send_task(
+        name: str, args: Any = None, kwargs: Any = None, countdown: float | None = None, **options: Any
+    ) -> Any:
+        if not plugin.manages(name) or plugin.app.conf.task_always_eager:
+            return original(name, args, kwargs, countdown, **options)
+        submission = Submission(take_options(options), delay=countdown)
+        submission.celery_priority = options.get("priority")
+        submission.ignore_result = bool(options.get("ignore_result"))
+        if submission.options.delay is not None:
+            submission.delay = countdown = submission.options.delay
+        if submission.options.scheduled_at is not None:
+            options["eta"] = submission.options.scheduled_at
+        if options.get("task_id") is None:
+            options["task_id"] = submission.own_id = new_id()
+        token = _submission.set(submission)
+        try:
+            _defer_task_call(plugin.app)
+            result = original(name, args, kwargs, countdown, **options)
+        finally:
+            _submission.reset(token)
+        return _result(plugin, result, submission, options)
+
+    send_task.__wrapped__ = original  # type: ignore[attr-defined]
+    return send_task
+
+
+def _result(plugin: Plugin, result: Any, submission: Submission, options: dict[str, Any]) -> Any:
+    """The AsyncResult of the job that the seam made or found, with `job_id` and `deduplicated` on it."""
+    enqueued = submission.enqueued
+    if enqueued is None:
+        return result
+    if enqueued.task_id != result.id:
+        result = (options.get("result_cls") or plugin.app.AsyncResult)(enqueued.task_id)
+    result.job_id = enqueued.job_id
+    result.deduplicated = enqueued.deduplicated
+    result.payload_mismatch = enqueued.payload_mismatch
+    return result
+
+
+def _defer_task_call(app: Celery) -> None:
+    """`send_task` calls the backend before the seam: an unreachable one must not stop an enqueue."""
+    backend = app.backend
+    if "on_task_call" in backend.__dict__:
+        return
+    original = backend.on_task_call
+
+    def on_task_call(producer: Any, task_id: str) -> Any:
+        return {} if _submission.get() is not None else original(producer, task_id)
+
+    on_task_call.__wrapped__ = original  # type: ignore[attr-defined]
+    backend.on_task_call = on_task_call
+
+
+def _wrap_sender_factory(plugin: Plugin, original: Callable[[], Any]) -> Callable[[], Any]:
+    def create_task_sender() -> Any:
+        send = original()
+
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            if plugin.manages(name):
+                producer = RecordingProducer(plugin, producer)
+            return send(producer, name, message, **options)
+
+        return send_task_message
+
+    return create_task_sender
+
+
+class RecordingProducer:
+    """Stands in for a kombu Producer: a task message is recorded first; anything else passes."""
+
+    def __init__(self, plugin: Plugin, producer: Producer) -> None:
+        self._plugin = plugin
+        self._producer = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Record a task message and send it, hold it, or note it as the retry of the running attempt."""
+        wire = read_wire(self._plugin, options.get("headers") or {}, body)
+        if wire is None:
+            return self._publish_event(body, options)
+        running = execution.current()
+        if running is not None and running.is_retried_by(wire):
+            running.following = self._retry(wire, body, options)
+            return None
+        submission = _submission.get() or Submission()
+        self._set_priority(options, submission)
+        message = capture(body, options, self._plugin.settings.max_payload_bytes)
+        enqueued = self._record(wire, message, options, submission)
+        submission.enqueued = enqueued
+        if running is not None and running.is_replaced_by(wire):
+            running.replaced_by = enqueued.job_id
+        if enqueued.deduplicated:
+            self._refuse_alias(wire, enqueued, submission, running)
+        elif enqueued.sent_at is not None:
+            self._send(wire, message, options, enqueued, submission)
+        return None
+
+    def _set_priority(self, options: dict[str, Any], submission: Submission) -> None:
+        """Our doors count higher first; an unmarked message counts as 0 (semantics.md section 4)."""
+        if not self._plugin.settings.broker_priorities:
+            return
+        if submission.options.job_priority is not None or options.get("priority") is None:
+            driver = self._producer.connection.transport.driver_type
+            priority = broker_priority(driver, submission.options.job_priority or 0)
+            if priority is not None:
+                options["priority"] = priority
+
+    def _record(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> Enqueued:
+        from celery_jobs.store.enqueue import enqueue
+
+        more: dict[str, Any] = {
+            "priority": self._priority(options, submission),
+            "send": sender_of(self._plugin).breaker.allows(),
+        }
+        if submission.own_id == wire.task_id:
+            more["id"] = wire.task_id
+        if submission.delay is not None:
+            more.update(delay=submission.delay, scheduled_at=None)
+        job = make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
+        enqueued = enqueue(self._plugin.db, job)
+        if not enqueued.deduplicated:
+            emit("job.enqueued", job, attempt_number=1)
+        return enqueued
+
+    def _priority(self, options: dict[str, Any], submission: Submission) -> int:
+        if submission.options.job_priority is not None:
+            return submission.options.job_priority
+        return sql_priority(self._producer.connection.transport.driver_type, submission.celery_priority)
+
+    def _refuse_alias(
+        self, wire: Wire, enqueued: Enqueued, submission: Submission, running: execution.Execution | None
+    ) -> None:
+        """A member of a group, chord or chain is never silently another job (semantics.md section 10)."""
+        step = wire.in_canvas or (running is not None and running.body_done)
+        if step and enqueued.task_id != wire.task_id:
+            raise DuplicateJob(
+                f"the idempotency key {submission.options.idempotency_key!r} belongs to the job "
+                f"{enqueued.job_id}; a member of a group, chord or chain cannot be another job"
+            )
+
+    def _send(
+        self,
+        wire: Wire,
+        message: Message,
+        options: dict[str, Any],
+        enqueued: Enqueued,
+        submission: Submission,
+    ) -> None:
+        from celery_jobs.store.sends import mark_unsent
+
+        plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
+        plain["headers"] = {**(options.get("headers") or {}), JOB_HEADER: enqueued.job_id}
+        plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
+        announced = submission.ignore_result or self._announce_result(wire)
+        sent = announced and sender_of(self._plugin).publish(self._producer, message.body, **plain)
+        if not sent and enqueued.sent_at is not None:
+            mark_unsent(self._plugin.db, enqueued.job_id, enqueued.sent_at)
+            emit("job.unsent", job_id=enqueued.job_id)
+
+    def _announce_result(self, wire: Wire) -> bool:
+        """What `send_task` does before the seam: rpc:// declares its reply queue.
+
+        Redis only subscribes early, which `.get()` does by itself; it would wait 20 s for an absent server.
+        """
+        backend = self._plugin.app.backend
+        announce = getattr(backend.on_task_call, "__wrapped__", None)
+        if announce is None or not backend.__class__.__module__.endswith(".rpc"):
+            return True
+        return sender_of(self._plugin).guarded(self._producer, lambda: announce(self._producer, wire.task_id))
+
+    def _publish_event(self, body: Any, options: dict[str, Any]) -> None:
+        """An event about a task message: nice to have, never an error of the enqueue."""
+        sender = sender_of(self._plugin)
+        if sender.breaker.allows():
+            sender.guarded(self._producer, lambda: self._producer.publish(body, **{**options, "retry": False}))
+
+    def _retry(self, wire: Wire, body: Any, options: dict[str, Any]) -> Any:
+        from celery_jobs.store.chains import Next
+
+        return Next(
+            scheduled_at=wire.eta,
+            message=capture(body, options, self._plugin.settings.max_payload_bytes),
+            queue=queue_of(options),
+            expires_at=wire.expires_at,
+        )

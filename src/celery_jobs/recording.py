@@ -1,0 +1,96 @@
+"""From a Celery message to the job that is stored for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from celery_jobs.errors import InvalidJob
+from celery_jobs.ids import new_id
+from celery_jobs.store.rows import Message, NewJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery_jobs.options import JobOptions
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["Wire", "make_job", "read_wire"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a task message says of itself, in either of Celery's protocols."""
+
+    task_id: str
+    task: str
+    retries: int
+    eta: datetime | None
+    expires_at: datetime | None
+    root_id: str | None
+    group_id: str | None
+    nesting: int
+    in_canvas: bool
+
+
+def read_wire(plugin: Plugin, headers: Mapping[str, Any], body: Any) -> Wire | None:
+    """Read a message on its way to the broker; None for one that is no task, such as an event."""
+    source = headers if "task" in headers else body if isinstance(body, dict) and "task" in body else None
+    if source is None or "id" not in source:
+        return None
+    embed = body[2] if isinstance(body, tuple | list) and len(body) == 3 else source
+    group_id = source.get("group") or source.get("taskset")
+    return Wire(
+        task_id=str(source["id"]),
+        task=str(source["task"]),
+        retries=int(source.get("retries") or 0),
+        eta=_moment(plugin, source.get("eta")),
+        expires_at=_moment(plugin, source.get("expires")),
+        root_id=source.get("root_id"),
+        group_id=group_id,
+        nesting=int(source.get("replaced_task_nesting") or 0),
+        in_canvas=bool(group_id or embed.get("chord") or embed.get("chain")),
+    )
+
+
+def _moment(plugin: Plugin, value: Any) -> datetime | None:
+    if value is None:
+        return None
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC if plugin.app.conf.enable_utc else plugin.app.timezone)
+    result: datetime = moment.astimezone(UTC)
+    return result
+
+
+def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: JobOptions, **more: Any) -> NewJob:
+    """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense."""
+    try:
+        policy = plugin.policy(wire.task, queue, options.level)
+    except ValueError as error:
+        raise InvalidJob("retry_policy", str(error)) from error
+    scope = options.idempotency_scope or wire.task
+    limit = 1 if options.concurrency_key and options.concurrency_limit is None else options.concurrency_limit
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "task_id": wire.task_id,
+        "task": wire.task,
+        "queue": queue,
+        "message": message,
+        "max_attempts": policy.max_attempts,
+        "retries_enabled": plugin.settings.queue(queue).retries_enabled,
+        "retry_policy": options.level.to_json(),
+        "nesting": wire.nesting,
+        "retries": wire.retries,
+        "root_id": wire.root_id,
+        "scheduled_at": wire.eta,
+        "expires_at": wire.expires_at,
+        "tags": options.tags,
+        "idempotency_scope": scope if options.idempotency_key else None,
+        "idempotency_key": options.idempotency_key,
+        "concurrency_key": options.concurrency_key,
+        "concurrency_limit": limit,
+        "callback_url": options.callback_url,
+    }
+    return NewJob(**{**values, **more})

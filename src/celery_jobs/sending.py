@@ -1,0 +1,156 @@
+"""Sending jobs to the broker: one sender for `.delay()`, promoter, redispatcher, retries and replays.
+
+A send that fails is never an error of the job: its row is marked unsent, and the promoter sends it later.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import KombuError
+
+from celery_jobs.breaker import Breaker
+from celery_jobs.envelope import headers_for, properties_for
+from celery_jobs.store import sends
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kombu import Producer
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Outgoing
+
+__all__ = ["Sender", "broker_errors", "queue_depth", "sender_of"]
+
+BATCH = 500
+
+
+class Sender:
+    """Sends messages through one app's broker, behind a circuit breaker."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.breaker = Breaker(plugin.settings.broker_retry_interval)
+
+    def publish(self, producer: Producer, body: bytes, **options: Any) -> bool:
+        """Publish once, within about `jobs_broker_timeout` seconds an answer; False where the broker failed."""
+        return self.guarded(producer, lambda: _publish(producer, body, options))
+
+    def guarded(self, producer: Producer, act: Callable[[], object]) -> bool:
+        """Do something with the broker; False, and the breaker opens, where the broker failed."""
+        self.bound(producer)
+        try:
+            _connect(producer)
+            act()
+        except broker_errors(producer):
+            self.breaker.failed()
+            _disconnect(producer)
+            return False
+        self.breaker.succeeded()
+        return True
+
+    def send(self, jobs: Iterable[Outgoing]) -> int:
+        """Send stored jobs, which the store has marked as sent; gives how many went out."""
+        with self.plugin.app.producer_pool.acquire(block=True) as producer:
+            return sum(self._send(producer, job) for job in jobs)
+
+    def send_now(self, job_ids: list[str]) -> int:
+        """Send those of the jobs that are pending and unsent; gives how many went out."""
+        return self.send(sends.take_now(self.plugin.db, job_ids))
+
+    def send_stored(self, job_ids: list[str]) -> int:
+        """Send jobs that their transition has marked as sent; gives how many went out."""
+        return self.send(sends.fetch(self.plugin.db, job_ids))
+
+    def _send(self, producer: Producer, job: Outgoing) -> int:
+        message = job.message
+        sent = self.breaker.allows() and self.publish(
+            producer,
+            message.body,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            compression=message.compression,
+            headers=headers_for(job),
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            delivery_mode=message.delivery_mode,
+            declare=self._declare(job),
+            **properties_for(job),
+        )
+        if not sent:
+            sends.mark_unsent(self.plugin.db, job.job_id, job.sent_at)
+        return int(sent)
+
+    def _declare(self, job: Outgoing) -> list[Any]:
+        queues = self.plugin.app.amqp.queues
+        known = job.queue in queues or (job.message.exchange == "" and queues.create_missing)
+        return [queues[job.queue]] if known else []
+
+    def bound(self, producer: Producer) -> None:
+        """Bound how long a producer's connection waits for the broker; consumers have connections of their own."""
+        connection, seconds = producer.connection, self.plugin.settings.broker_timeout
+        connection.connect_timeout = min(connection.connect_timeout or seconds, seconds)
+        for option in _TIMEOUTS.get(connection.transport.driver_type, ()):
+            connection.transport_options.setdefault(option, seconds)
+
+
+_TIMEOUTS = {
+    "redis": ("socket_timeout", "socket_connect_timeout"),
+    "amqp": ("read_timeout", "write_timeout"),
+}
+
+
+def broker_errors(producer: Producer) -> tuple[type[BaseException], ...]:
+    """What a broker that is away, or that does not answer, raises."""
+    connection = producer.connection
+    return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+
+
+def _publish(producer: Producer, body: bytes, options: dict[str, Any]) -> None:
+    """Publish; once more on a new connection where the old one had been closed under it, not where it was slow."""
+    try:
+        producer.publish(body, **options)
+    except TimeoutError:
+        raise
+    except producer.connection.recoverable_connection_errors as error:
+        if "imeout" in type(error).__name__ or isinstance(error, ConnectionRefusedError):
+            raise
+        _disconnect(producer)
+        _connect(producer)
+        producer.publish(body, **options)
+
+
+def _connect(producer: Producer) -> None:
+    """Connect where it is not; one try for each of the broker's addresses."""
+    connection = producer.connection
+    tries = max(0, len(connection.alt) - 1)
+    connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0)
+
+
+def _disconnect(producer: Producer) -> None:
+    """Drop a broken connection without talking over it; the next send makes a new one."""
+    connection = producer.connection
+    connection.collect(connection.connect_timeout)
+    producer.revive(connection)
+
+
+def queue_depth(plugin: Plugin, queue: str) -> int | None:
+    """How many messages the broker holds in a queue; None where it cannot say."""
+    with plugin.app.connection_for_write() as connection:
+        try:
+            channel = connection.default_channel
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+        except (*connection.connection_errors, KombuError, OSError):
+            return None
+
+
+def sender_of(plugin: Plugin) -> Sender:
+    """This process's sender of an app."""
+    found: tuple[int, Sender] | None = plugin.__dict__.get("_sender")
+    if found is None or found[0] != os.getpid():
+        found = plugin.__dict__["_sender"] = (os.getpid(), Sender(plugin))
+    return found[1]

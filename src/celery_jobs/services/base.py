@@ -1,0 +1,57 @@
+"""What all services share: their turn under one lock in SQL, and a record of it."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from celery_jobs.events import emit
+from celery_jobs.store import services
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["Service"]
+
+TICK_TOLERANCE = 0.75
+"""Of the interval; a tick sooner than this after the last turn finds the turn taken."""
+
+OVERDUE = 1.25
+"""Of the interval; from then on a worker runs the service in place of beat (semantics.md section 6)."""
+
+
+class Service(ABC):
+    """Something that is done over and over."""
+
+    name: ClassVar[str]
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.settings = plugin.settings
+
+    @property
+    @abstractmethod
+    def interval(self) -> float:
+        """Seconds between two turns."""
+
+    @abstractmethod
+    def run_once(self) -> int:
+        """Do what is to be done now; gives how many jobs it handled."""
+
+    def tick(self) -> int | None:
+        """Take beat's turn; None where another beat or worker has just had it."""
+        return self._turn(self.interval * TICK_TOLERANCE)
+
+    def run_if_overdue(self) -> int | None:
+        """Stand in for a beat that does not tick; None where the service is on time."""
+        return self._turn(self.interval * OVERDUE)
+
+    def _turn(self, age: float) -> int | None:
+        if not services.take(self.plugin.db, self.name, age):
+            return None
+        started = time.monotonic()
+        handled = self.run_once()
+        services.note(self.plugin.db, self.name, handled, (time.monotonic() - started) * 1000)
+        emit("service.ran", service=self.name, handled=handled)
+        return handled

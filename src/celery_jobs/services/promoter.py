@@ -1,0 +1,37 @@
+"""The promoter sends jobs that were held in SQL when they fall due (semantics.md section 5)."""
+
+from __future__ import annotations
+
+from celery_jobs.sending import sender_of
+from celery_jobs.services.base import Service
+from celery_jobs.store import sends
+
+__all__ = ["Promoter"]
+
+
+class Promoter(Service):
+    """Sends unsent jobs: those of the next `jobs_promote_ahead` seconds with their exact remaining wait."""
+
+    name = "promoter"
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two turns."""
+        return self.settings.promote_interval
+
+    def run_once(self) -> int:
+        """Send what is due; gives how many jobs went out."""
+        return sum(self._promote(queue) for queue in sends.unsent_queues(self.plugin.db))
+
+    def _promote(self, queue: str) -> int:
+        # At most one batch ahead of its time: a million due in one minute would all wait in workers' memory.
+        limit, ahead = self.settings.promote_batch, self.settings.promote_ahead
+        sent, batch = 0, limit
+        while batch == limit:
+            due = sends.take_due(self.plugin.db, queue, ahead, limit)
+            batch, ahead = len(due), 0
+            went = sender_of(self.plugin).send(due)
+            sent += went
+            if went < batch:
+                break
+        return sent

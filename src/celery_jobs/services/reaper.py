@@ -1,0 +1,51 @@
+"""The reaper brings back the jobs of dead workers and of leases that have run out (semantics.md section 6)."""
+
+from __future__ import annotations
+
+from celery_jobs.events import emit
+from celery_jobs.sending import sender_of
+from celery_jobs.services.base import Service
+from celery_jobs.store import chains, workers
+from celery_jobs.telling import tell
+
+__all__ = ["Reaper"]
+
+BATCH = 1000
+
+
+class Reaper(Service):
+    """Declares silent workers dead, and makes their jobs pending again, each a loss."""
+
+    name = "reaper"
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two turns."""
+        return self.settings.reap_interval
+
+    def run_once(self) -> int:
+        """Bring back what is lost; gives how many jobs."""
+        dead = workers.declare_dead(self.plugin.db, self.settings.worker_timeout)
+        return sum(self._bring_back(worker) for worker in dead) + self._end_leases()
+
+    def _bring_back(self, worker: str) -> int:
+        jobs = workers.running(self.plugin.db, worker, BATCH)
+        for job_id in jobs:
+            self._settle(job_id, chains.lose(self.plugin.db, job_id, self.settings.max_losses, worker=worker))
+        if len(jobs) < BATCH:
+            workers.bury(self.plugin.db, worker, self.settings.worker_timeout)
+        return len(jobs)
+
+    def _end_leases(self) -> int:
+        leases = workers.leases_run_out(self.plugin.db, BATCH)
+        for job_id, token in leases:
+            lost = chains.lose(self.plugin.db, job_id, self.settings.max_losses, lease_token=token)
+            self._settle(job_id, lost)
+        return len(leases)
+
+    def _settle(self, job_id: str, outcome: chains.Ended | bool) -> None:
+        if isinstance(outcome, chains.Ended):
+            tell(self.plugin, outcome.original_id)
+        elif outcome:
+            emit("job.lost", job_id=job_id)
+            sender_of(self.plugin).send_now([job_id])

@@ -1,0 +1,45 @@
+"""The redispatcher sends again what was sent and got lost, and ends what has expired (semantics.md section 5)."""
+
+from __future__ import annotations
+
+from celery_jobs.events import emit
+from celery_jobs.sending import queue_depth, sender_of
+from celery_jobs.services.base import Service
+from celery_jobs.store import sends, workers
+from celery_jobs.telling import expire, tell_untold
+
+__all__ = ["Redispatcher"]
+
+BATCH = 1000
+
+
+class Redispatcher(Service):
+    """Sends again only as far as the broker holds fewer messages than rows wait: never doubles a backlog."""
+
+    name = "redispatcher"
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two turns."""
+        return self.settings.redispatch_interval
+
+    def run_once(self) -> int:
+        """Repair lost messages; gives how many jobs were sent again, expired or told."""
+        expired = sum(expire(self.plugin, job_id) for job_id in sends.expired(self.plugin.db, BATCH))
+        told = tell_untold(self.plugin, BATCH)
+        served = workers.live_queues(self.plugin.db)
+        overdue = sends.overdue_queues(self.plugin.db, self.settings.redispatch_after)
+        return expired + told + sum(self._redispatch(queue) for queue in overdue if queue in served)
+
+    def _redispatch(self, queue: str) -> int:
+        depth = queue_depth(self.plugin, queue)
+        if depth is None:
+            return 0
+        missing = min(sends.waiting_sent(self.plugin.db, queue) - depth, BATCH)
+        if missing <= 0:
+            return 0
+        after, most = self.settings.redispatch_after, self.settings.max_sends
+        jobs = sends.take_overdue(self.plugin.db, queue, after, most, missing)
+        for job in jobs:
+            emit("job.sent_again", job, job_id=job.job_id)
+        return sender_of(self.plugin).send(jobs)

@@ -1,0 +1,133 @@
+"""JobTask: the Celery task class whose calls are jobs."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from celery.app.task import Task
+from celery.exceptions import Reject, Retry
+
+from celery_jobs import execution
+from celery_jobs.errors import InvalidSettings
+from celery_jobs.policy import Level, Policy, parse_level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Celery
+
+__all__ = ["JobTask"]
+
+
+class JobTask(Task):  # type: ignore[misc]
+    """A task whose every call is a job: an attempt a row, retried by policy, dead-lettered at the end.
+
+    Its own `retry_delays` (seconds), `retry_policy`, `max_attempts` and `no_retry_for` (exception classes that
+    end the chain at once) go before the queue's (semantics.md section 3).
+    """
+
+    is_job: ClassVar[bool] = True
+    retry_delays: ClassVar[list[float] | tuple[float, ...] | None] = None
+    retry_policy: ClassVar[Policy | None] = None
+    max_attempts: ClassVar[int | None] = None
+    no_retry_for: ClassVar[tuple[type[BaseException], ...]] = ()
+    jobs_level: ClassVar[Level] = Level()
+
+    Request = "celery_jobs.worker.request:JobRequest"
+    # A lost worker is a matter of the store: see semantics.md section 6.
+    reject_on_worker_lost = False
+    retry_on_worker_lost = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        run = cls.__dict__.get("run")
+        if run is not None:
+            cls.run = _recorded(cls, run)
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Install the plugin with the first job task of an app, and check the task's own policy."""
+        from celery_jobs.app import ensure_installed
+
+        ensure_installed(app)
+        cls.jobs_level = _level_of(cls)
+
+    @property
+    def __trace__(self) -> Any:
+        """Celery's tracer, with the claim before it and the finish after it."""
+        return self.__dict__.get("_traced")
+
+    @__trace__.setter
+    def __trace__(self, tracer: Callable[..., Any] | None) -> None:
+        from celery_jobs.plugin import plugin_of
+
+        traced = None if tracer is None else execution.traced(plugin_of(self.app), self, tracer)
+        self.__dict__["_traced"] = traced
+
+    def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:
+        """Celery's retry, of which only Celery's own retries count against `max_retries`.
+
+        When it gives up, the policy does not begin again (semantics.md section 3).
+        """
+        running = execution.current()
+        if running is None or self.request.called_directly:
+            return super().retry(*args, max_retries=max_retries, **options)
+        overridden = self.__dict__.get("override_max_retries", _MISSING)
+        try:
+            return super().retry(*args, max_retries=self._limit(running, max_retries), **options)
+        except (Retry, Reject):
+            raise
+        except Exception:
+            running.gave_up = True
+            raise
+        finally:
+            self._restore_override(overridden)
+
+    def _limit(self, running: execution.Execution, max_retries: int | None) -> int | None:
+        limit = self.max_retries if max_retries is None else max_retries
+        return None if limit is None else limit + running.job.policy_retries
+
+    def _restore_override(self, overridden: Any) -> None:
+        """Celery leaves a call's limit on the shared task, where later calls would pick it up."""
+        if overridden is _MISSING:
+            self.__dict__.pop("override_max_retries", None)
+        else:
+            self.override_max_retries = overridden
+
+
+_MISSING = object()
+
+
+def _recorded(cls: type[JobTask], run: Any) -> Any:
+    """The body of a task, whose outermost call in an attempt is judged by the retry policy."""
+    static = isinstance(run, staticmethod)
+    body = run.__func__ if static else run
+
+    @functools.wraps(body)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        running = execution.current()
+        if running is None or running.entered or not isinstance(running.task, cls):
+            return body(*args, **kwargs)
+        return running.run(body, args, kwargs)
+
+    return staticmethod(recorded) if static else recorded
+
+
+def _level_of(cls: type[JobTask]) -> Level:
+    problems = [
+        f"task {cls.name}: {name} is not an option of a task; did you mean {near[0]}?"
+        for name in vars(cls)
+        if name not in _OPTIONS and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
+    ]
+    try:
+        level = parse_level(cls.retry_policy, cls.retry_delays, cls.max_attempts)
+    except (TypeError, ValueError) as error:
+        problems.append(f"task {cls.name}: {error}")
+    if problems:
+        raise InvalidSettings(problems)
+    return level
+
+
+_OPTIONS = ("retry_delays", "retry_policy", "max_attempts", "no_retry_for")

@@ -1,0 +1,1 @@
+"""The plugin in a Celery worker's parent process."""

@@ -1,0 +1,78 @@
+"""A worker's heartbeat: a thread of its own, so that neither a busy pool nor the event loop stops it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from celery_jobs.errors import StoreUnavailable
+from celery_jobs.events import emit
+from celery_jobs.store import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["Heart"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+
+
+class Heart:
+    """Keeps the worker's row alive, and does what the event loop could not while the database was away."""
+
+    def __init__(self, plugin: Plugin, hostname: str, queues: list[str]) -> None:
+        self.plugin = plugin
+        self.hostname = hostname
+        self.queues = queues
+        self.worker_id = ""
+        self._postponed: list[Callable[[], object]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="celery-jobs-heart", daemon=True)
+
+    def start(self) -> None:
+        """Register, waiting for a database that is away, and begin to beat; raises SchemaOutdated."""
+        pause = FIRST_PAUSE
+        while not self.worker_id:
+            try:
+                self._register()
+            except StoreUnavailable as error:
+                emit("service.failed", service="worker's registration", error=str(error))
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating, give back what the worker still holds, and delete its row."""
+        self._stopping.set()
+        self._thread.join()
+        try:
+            self._do_postponed()
+            workers.forget(self.plugin.db, self.worker_id)
+        except StoreUnavailable as error:
+            # The reaper gives the jobs back when it finds this worker silent.
+            emit("service.failed", service="worker's release", error=str(error))
+
+    def postpone(self, act: Callable[[], object]) -> None:
+        """Do something with the database when it answers again."""
+        self._postponed.append(act)
+
+    def _register(self) -> None:
+        self.worker_id = workers.register(self.plugin.db, self.hostname, os.getpid(), self.queues)
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(self.plugin.settings.heartbeat_interval):
+            try:
+                self._do_postponed()
+                if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
+                    self._register()
+            except Exception as error:
+                emit("service.failed", service="heartbeat", error=str(error))
+
+    def _do_postponed(self) -> None:
+        while self._postponed:
+            self._postponed[0]()
+            self._postponed.pop(0)

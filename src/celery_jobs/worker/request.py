@@ -1,0 +1,180 @@
+"""The worker's view of a message: what only the parent sees, lost children, hard limits, revokes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.errors import StoreUnavailable
+from celery_jobs.events import emit
+from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY, after_retry, next_by_policy
+from celery_jobs.plugin import plugin_of
+from celery_jobs.states import FailureReason
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["JobRequest"]
+
+
+class JobRequest(Request):  # type: ignore[misc]
+    """A request whose outcome is settled in SQL first; Celery hears of it only where the claim still stood."""
+
+    _settled = False
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        self._job_id: str = (message.headers or {}).get(JOB_HEADER) or ""
+        self._lease_token = str(uuid.uuid4())
+        heart = getattr(self._plugin, "heart", None)
+        request = self._request_dict
+        request[LEASE_KEY] = self._lease_token
+        request[WORKER_KEY] = getattr(heart, "worker_id", None)
+        if self._job_id:
+            request[JOB_HEADER] = self._job_id
+        else:
+            request[WIRE_KEY] = self._arrival(message)
+
+    @property
+    def _plugin(self) -> Plugin:
+        return plugin_of(self._app)
+
+    def _arrival(self, message: Any) -> Any:
+        """The raw message, which the process that runs it records; only for producers without the plugin."""
+        from celery_jobs.adoption import Arrival
+
+        delivery = message.delivery_info or {}
+        return Arrival(
+            body=self._body,
+            content_type=self._content_type,
+            content_encoding=self._content_encoding,
+            headers={k: v for k, v in self._request_dict.items() if k in (message.headers or ())},
+            properties={k: v for k, v in (message.properties or {}).items() if k in _KEPT_PROPERTIES},
+            exchange=delivery.get("exchange") or "",
+            routing_key=delivery.get("routing_key") or "",
+        )
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Settle a lost child or a hard time limit in SQL; everything else the child has settled."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
+        if isinstance(error, TimeLimitExceeded) and not self._settled:
+            self._settled = True
+            if self._settle(lambda: self._time_out(error)):
+                return self._retried(exc_info)
+        elif lost and not (self._already_cancelled or self._already_revoked) and self._settle(self._lose):
+            return self._put_back()
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """At a hard limit the pool reports the failure first and kills the child then: say it once."""
+        if soft or not self._settled:
+            super().on_timeout(soft, timeout)
+        elif self.task.acks_late:
+            self.acknowledge()
+
+    def _settle(self, act: Any) -> bool:
+        """Whether SQL keeps the chain going; without a database the heart settles it later."""
+        try:
+            self._job_id = self._job_id or self._adopted_id()
+            return bool(self._job_id and act())
+        except StoreUnavailable:
+            self._plugin.heart.postpone(act)
+            return True
+
+    def _adopted_id(self) -> str:
+        """The job that the child made of a message without our mark."""
+        from celery_jobs.store.reads import find_original
+
+        return find_original(self._plugin.db, self.id) or ""
+
+    def _lose(self) -> bool:
+        from celery_jobs.sending import sender_of
+        from celery_jobs.store import chains, sends
+
+        outcome = chains.lose(
+            self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
+        )
+        if isinstance(outcome, chains.Ended):
+            chains.mark_told(self._plugin.db, outcome.original_id)  # Celery hears it right here
+            return False
+        if not outcome:  # it may have died before its claim
+            sends.hold(self._plugin.db, self._job_id)
+        emit("job.lost", job_id=self._job_id)
+        sender_of(self._plugin).send_now([self._job_id])
+        return True
+
+    def _time_out(self, error: TimeLimitExceeded) -> bool:
+        from celery_jobs.store import chains
+        from celery_jobs.store.reads import claim_of
+        from celery_jobs.store.rows import Failure
+
+        claim = claim_of(self._plugin.db, self._job_id, self._lease_token)
+        if claim is None:
+            return False
+        failure = Failure(FailureReason.TIMEOUT, "TimeLimitExceeded", f"hard time limit of {error.args[0]} s")
+        following = next_by_policy(self._plugin, claim, error, self.task)
+        if following is None:
+            ended = chains.bury(self._plugin.db, claim, failure)
+            emit("job.fenced" if ended is None else f"job.{ended.final_status}", claim, error=failure.message)
+            return False
+        after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following))
+        return True
+
+    def _put_back(self) -> None:
+        task_ready(self)
+        self.acknowledge()
+        self.send_event("task-retried", exception="WorkerLostError", traceback="")
+
+    def _retried(self, exc_info: Any) -> None:
+        task_ready(self)
+        self.acknowledge()
+        if self.store_errors:
+            self.task.backend.mark_as_retry(self.id, exc_info.exception, exc_info.traceback, request=self._context)
+        self.send_event("task-retried", exception=repr(exc_info.exception), traceback=exc_info.traceback)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        """A revoke or an expiry that the parent sees: into SQL first."""
+        if self._job_id:
+            self._settle(lambda: self._revoke(expired))
+        super()._announce_revoked(reason, terminated, signum, expired)
+
+    def _revoke(self, expired: bool) -> bool:
+        from celery_jobs.store import chains, reads
+
+        original_id = reads.find_original(self._plugin.db, self._job_id)
+        if original_id is None:
+            return False
+        ended: chains.Ended | bool
+        if expired:
+            ended = chains.expire(self._plugin.db, self._job_id)
+        else:
+            ended = chains.cancel(self._plugin.db, original_id)
+            if ended is True:  # it runs, and its child has just been killed
+                ended = chains.lose(self._plugin.db, self._job_id, self._plugin.settings.max_losses, self._lease_token)
+        if isinstance(ended, chains.Ended):
+            chains.mark_told(self._plugin.db, ended.original_id)
+            emit("job.cancelled", job_id=self._job_id, original_id=ended.original_id)
+        return True
+
+    def _announce_cancelled(self, emit_retry: bool = True) -> None:
+        """A shutdown or a lost connection takes the job from its child: given back, nothing burnt."""
+        if self._job_id:
+            self._settle(self._release)
+        super()._announce_cancelled(emit_retry=emit_retry)
+
+    def _release(self) -> bool:
+        from celery_jobs.store.attempts import release
+
+        return release(self._plugin.db, self._job_id, self._lease_token)
+
+
+_KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})

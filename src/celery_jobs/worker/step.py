@@ -1,0 +1,51 @@
+"""The bootstep that makes a Celery worker one of ours: a row with a heartbeat, the service queue, clean release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+
+from celery_jobs.plugin import plugin_of
+from celery_jobs.worker.heart import Heart
+from celery_jobs.worker.stand_in import StandIn
+
+if TYPE_CHECKING:
+    from celery.worker import WorkController
+
+__all__ = ["JobsStep"]
+
+
+class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts after the pool has forked, ends after the pool has stopped."""
+
+    requires = ("celery.worker.components:Pool",)
+    label = "Jobs"
+
+    def __init__(self, worker: WorkController, **options: Any) -> None:
+        self.plugin = plugin_of(worker.app)
+        # Each worker serves beat's ticks, whatever its -Q says.
+        worker.app.amqp.queues.select_add(self.plugin.settings.service_queue)
+        super().__init__(worker, **options)
+
+    def start(self, worker: WorkController) -> None:
+        """Register the worker and begin to beat; raises SchemaOutdated before anything is consumed."""
+        queues = list(worker.app.amqp.queues.consume_from)
+        self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues)
+        self.stand_in = StandIn(self.plugin)
+        self.heart.start()
+        self.stand_in.start()
+        stopped = worker.blueprint.on_stopped
+        worker.blueprint.on_stopped = lambda: self._end(stopped)
+
+    def stop(self, worker: WorkController) -> None:
+        """Stop nothing yet: the pool still finishes what it runs."""
+
+    terminate = stop
+
+    def _end(self, stopped: Any) -> None:
+        """After the pool has stopped, give back what it abandoned."""
+        if stopped is not None:
+            stopped()
+        self.stand_in.stop()
+        self.heart.stop()
