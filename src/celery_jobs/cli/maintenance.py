@@ -1,0 +1,81 @@
+"""The commands that keep the store in order: promote, sweep, reap, migrate, check."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from celery_jobs.cli.door import as_json, door, jobs_of, plugin_here
+from celery_jobs.cli.tables import print_json
+
+__all__ = ["check", "migrate", "promote", "reap", "sweep"]
+
+
+def _run(context: click.Context, names: tuple[str, ...], json: bool, wording: str) -> None:
+    from celery_jobs.services import make_service
+
+    plugin = plugin_here(context)
+    handled = {name: make_service(plugin, name).run_once() for name in names}
+    if json:
+        print_json([{"service": name, "handled": count} for name, count in handled.items()])
+    else:
+        click.echo(wording.format(*handled.values()))
+
+
+@click.command()
+@as_json
+@door
+def promote(context: click.Context, json: bool) -> None:
+    """Send the held jobs that fall due, now; and again what got lost."""
+    _run(context, ("promoter", "redispatcher"), json, "{} job(s) promoted, {} sent again or ended")
+
+
+@click.command()
+@as_json
+@door
+def sweep(context: click.Context, json: bool) -> None:
+    """Delete dead letters and history older than their queues keep them, now."""
+    _run(context, ("dead-letter-sweeper", "history-sweeper"), json, "{} dead letter(s) and {} old run(s) deleted")
+
+
+@click.command()
+@as_json
+@door
+def reap(context: click.Context, json: bool) -> None:
+    """Bring back the jobs of dead workers, now."""
+    _run(context, ("reaper",), json, "{} job(s) brought back")
+
+
+@click.command()
+@as_json
+@door
+def migrate(context: click.Context, json: bool) -> None:
+    """Make the schema of the jobs database, or bring it up to date."""
+    from celery_jobs.store import migrations
+
+    db = plugin_here(context).unchecked_db
+    before = migrations.upgrade(db)
+    url = db.url.render_as_string()
+    if json:
+        print_json([{"database": url, "before": before, "after": migrations.HEAD}])
+    elif before == migrations.HEAD:
+        click.echo(f"{url} is up to date (version {before})")
+    else:
+        click.echo(f"{url} is now at version {migrations.HEAD} ({'new' if before is None else f'was {before}'})")
+
+
+@click.command()
+@as_json
+@door
+def check(context: click.Context, json: bool) -> None:
+    """Check the invariants of the records; exit code 1 where one is broken."""
+    violations = jobs_of(context).check()
+    if json:
+        print_json(asdict(violation) for violation in violations)
+    elif not violations:
+        click.echo("all invariants hold")
+    for violation in () if json else violations:
+        click.echo(f"invariant {violation.number}: {violation.rule}: job {violation.job_id}")
+    sys.exit(1 if violations else 0)

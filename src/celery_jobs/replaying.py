@@ -1,0 +1,91 @@
+"""The new chain that a replay begins: the original's arguments and options, queue settings as they are now."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kombu.serialization import dumps, registry
+from kombu.utils import json
+
+from celery_jobs.envelope import decode_headers
+from celery_jobs.errors import ArgumentsDoNotFit
+from celery_jobs.ids import new_id
+from celery_jobs.policy import level_from_json
+from celery_jobs.store.rows import Job, Message, NewJob
+from celery_jobs.telling import decode_body
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["make_replay"]
+
+
+def make_replay(plugin: Plugin, original: Job, message: Message, reason: str | None) -> NewJob:
+    """The first attempt of a replay, due now; raises ArgumentsDoNotFit (semantics.md section 7).
+
+    Links, errbacks and the rest of a chain run on; group and chord are dropped, `expires` and `eta` too.
+    """
+    _require_fit(plugin, original, message)
+    job_id = new_id()
+    policy = plugin.policy(original.task, original.queue, level_from_json(original.retry_policy))
+    return NewJob(
+        id=job_id,
+        task_id=job_id,
+        task=original.task,
+        queue=original.queue,
+        message=_alone(plugin, message, job_id),
+        max_attempts=policy.max_attempts,
+        retries_enabled=plugin.settings.queue(original.queue).retries_enabled,
+        retry_policy=original.retry_policy,
+        priority=original.priority,
+        tags=original.tags,
+        idempotency_scope=original.idempotency_scope,
+        idempotency_key=original.idempotency_key,
+        concurrency_key=original.concurrency_key,
+        concurrency_limit=original.concurrency_limit,
+        callback_url=original.callback_url,
+        replay_of=original.id,
+        replay_reason=reason,
+    )
+
+
+def _alone(plugin: Plugin, message: Message, task_id: str) -> Message:
+    """The message under a new task id and out of its group and chord."""
+    headers = decode_headers(message)
+    headers.update(id=task_id, root_id=task_id, parent_id=None, eta=None, expires=None, retries=0)
+    headers.update(group=None, group_index=None, replaced_task_nesting=0)
+    properties: dict[str, Any] = json.loads(message.properties)
+    properties.pop("expiration", None)
+    properties["correlation_id"] = task_id
+    return replace(
+        message,
+        id=new_id(),
+        body=_without_chord(plugin, message),
+        headers=json.dumps(headers),
+        properties=json.dumps(properties),
+    )
+
+
+def _without_chord(plugin: Plugin, message: Message) -> bytes:
+    args, kwargs, embed = decode_body(plugin, message)
+    if not embed.get("chord"):
+        return message.body
+    serializer = registry.type_to_name[message.content_type]
+    _, encoding, data = dumps((args, kwargs, {**embed, "chord": None}), serializer=serializer)
+    return data.encode(encoding) if isinstance(data, str) else bytes(data)
+
+
+def _require_fit(plugin: Plugin, original: Job, message: Message) -> None:
+    """Bind the stored arguments to the task's present signature, where the task is known here."""
+    task = plugin.app.tasks.get(original.task)
+    if task is None:
+        return
+    args, kwargs, _ = decode_body(plugin, message)
+    try:
+        inspect.signature(task.run).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentsDoNotFit(
+            f"the job {original.id} cannot be replayed: its arguments no longer fit {original.task}: {error}"
+        ) from error

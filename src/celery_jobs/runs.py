@@ -1,0 +1,143 @@
+"""A run: a chain seen as one thing, for people and programs (semantics.md section 1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from celery_jobs.store.rows import Job
+
+__all__ = ["Page", "Run", "job_json", "make_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Status, result and error of a chain's latest attempt, `final_status` of its original, all attempts.
+
+    `id`: the original's; `attempt_number`: attempts so far; `duration_ms`: milliseconds of the latest attempt.
+    """
+
+    id: str
+    task_id: str
+    task: str | None
+    queue: str
+    status: str
+    final_status: str | None
+    attempt_number: int
+    max_attempts: int
+    priority: int
+    tags: list[str] | dict[str, Any] | None
+    created_at: datetime
+    scheduled_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    ended_at: datetime | None
+    dead_lettered_at: datetime | None
+    expires_at: datetime | None
+    cancel_requested_at: datetime | None
+    duration_ms: int | None
+    result: Any
+    failure_reason: str | None
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+    has_pending_retry: bool
+    losses: int
+    idempotency_key: str | None
+    concurrency_key: str | None
+    callback_url: str | None
+    replay_of: str | None
+    replay_reason: str | None
+    replayed_at: datetime | None
+    replayed_as: str | None
+    replaced_by: str | None
+    resolved_by: str | None
+    attempts: tuple[Job, ...]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the chain has its verdict."""
+        return self.ended_at is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form: times as ISO 8601 in UTC ending in Z, attempts in order."""
+        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {**values, "attempts": [job_json(job) for job in self.attempts]}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some runs, newest first. `cursor`: give it to `list` for the next page; None: this is the last."""
+
+    runs: tuple[Run, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+def make_run(attempts: Sequence[Job]) -> Run:
+    """One run of a chain's attempts, in order."""
+    original, last = attempts[0], attempts[-1]
+    return Run(
+        id=original.id,
+        task_id=original.task_id,
+        task=original.task,
+        queue=last.queue,
+        status=last.status,
+        final_status=original.final_status,
+        attempt_number=last.attempt_number,
+        max_attempts=original.max_attempts,
+        priority=original.priority,
+        tags=original.tags,
+        created_at=original.created_at,
+        scheduled_at=last.scheduled_at,
+        started_at=last.started_at,
+        finished_at=last.finished_at,
+        ended_at=original.ended_at,
+        dead_lettered_at=original.dead_lettered_at,
+        expires_at=original.expires_at,
+        cancel_requested_at=original.cancel_requested_at,
+        duration_ms=last.duration_ms,
+        result=None if last.result is None else json.loads(last.result),
+        failure_reason=last.failure_reason,
+        error_type=last.error_type,
+        error_message=last.error_message,
+        traceback=last.traceback,
+        has_pending_retry=original.has_pending_retry,
+        losses=last.losses,
+        idempotency_key=original.idempotency_key,
+        concurrency_key=original.concurrency_key,
+        callback_url=original.callback_url,
+        replay_of=original.replay_of,
+        replay_reason=original.replay_reason,
+        replayed_at=original.replayed_at,
+        replayed_as=original.replayed_as,
+        replaced_by=last.replaced_by,
+        resolved_by=original.resolved_by,
+        attempts=tuple(attempts),
+    )
+
+
+_INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "untold_at"})
+"""Columns that only the plugin itself has a use for."""
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """One attempt in its documented JSON form."""
+    values = {f.name: _plain(getattr(job, f.name)) for f in fields(job) if f.name not in _INSIDE}
+    return {**values, "result": None if job.result is None else json.loads(job.result)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value
