@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from celery.utils.imports import symbol_by_name
 
-from celery_jobs import beat, events, logs
 from celery_jobs.errors import NotInstalled
-from celery_jobs.plugin import ATTRIBUTE, Plugin
-from celery_jobs.publishing import install_seams
+from celery_jobs.installation import ensure_installed
+from celery_jobs.plugin import ATTRIBUTE
 from celery_jobs.task import JobTask
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["ensure_installed", "install"]
+    from celery_jobs.plugin import Plugin
 
-WORKER_STEP = "celery_jobs.worker.step:JobsStep"
+__all__ = ["install"]
 
 
 def install(app: Celery) -> Plugin:
@@ -28,13 +27,7 @@ def install(app: Celery) -> Plugin:
     if hasattr(app, ATTRIBUTE):
         raise NotInstalled(f"celery-jobs is installed on {app!r} already; call install(app) once, or use the shortcuts")
     _set_task_class(app)
-    return _install(app)
-
-
-def ensure_installed(app: Celery) -> Plugin:
-    """Install the plugin on an app whose tasks name JobTask as their class, if it is not there yet."""
-    plugin: Plugin | None = getattr(app, ATTRIBUTE, None)
-    return _install(app) if plugin is None else plugin
+    return ensure_installed(app)
 
 
 def _set_task_class(app: Celery) -> None:
@@ -48,14 +41,3 @@ def _set_task_class(app: Celery) -> None:
     if not issubclass(custom, JobTask):
         default = custom.__module__ == "celery.app.task"
         app.task_cls = JobTask if default else type(custom.__name__, (custom, JobTask), {"abstract": True})
-
-
-def _install(app: Celery) -> Plugin:
-    plugin = Plugin(app)
-    setattr(app, ATTRIBUTE, plugin)
-    if logs.log not in events.subscribers():
-        events.subscribe(logs.log)
-    install_seams(plugin)
-    app.steps["worker"].add(WORKER_STEP)
-    beat.install(plugin)
-    return plugin

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Task
 from celery.signals import beat_init
+
+from celery_jobs.errors import InvalidSettings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -29,20 +32,27 @@ def install(plugin: Plugin) -> None:
     """Add the services' tasks and beat's entries when the app is finalized, and again when beat starts."""
 
     def on_finalize(sender: Celery, **_: Any) -> None:
-        plugin.settings  # noqa: B018  wrong settings fail here, at the start
         for service in INTERVALS:
             _add_task(plugin, service)
-        _add_entries(sender.conf.beat_schedule, plugin.settings)
+        # Signals swallow errors: wrong settings are for the worker's step, the first enqueue and beat to raise.
+        with suppress(InvalidSettings):
+            _add_entries(sender.conf.beat_schedule, plugin.settings)
 
     def on_beat(sender: Any, **_: Any) -> None:
         if sender.app is plugin.app:
-            present = sender.scheduler.schedule
-            entries = beat_schedule(plugin.settings)
-            missing = {name: entry for name, entry in entries.items() if name not in present}
-            sender.scheduler.update_from_dict(missing)
+            _add_missing(plugin, sender.scheduler)
 
     plugin.app.on_after_finalize.connect(on_finalize, weak=False)
     beat_init.connect(on_beat, weak=False)
+
+
+def _add_missing(plugin: Plugin, scheduler: Any) -> None:
+    try:
+        entries = beat_schedule(plugin.settings)
+    except InvalidSettings as error:
+        raise SystemExit(str(error)) from error  # an Exception would be swallowed by the signal
+    present = scheduler.schedule
+    scheduler.update_from_dict({name: entry for name, entry in entries.items() if name not in present})
 
 
 def _add_entries(schedule: dict[str, Any], settings: Settings) -> None:

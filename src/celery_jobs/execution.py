@@ -10,33 +10,22 @@ from typing import TYPE_CHECKING, Any
 from billiard.einfo import ExceptionInfo
 from celery import states as celery_states
 from celery.app.trace import TraceInfo, trace_ok_t
-from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs.envelope import JOB_HEADER
-from celery_jobs.errors import NoRetry, RetryAfter
 from celery_jobs.events import emit
-from celery_jobs.policy import level_from_json
-from celery_jobs.states import FailureReason
-from celery_jobs.store.text import error_message, error_traceback, error_type, result_text
+from celery_jobs.store.text import result_text
+from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery_jobs.plugin import Plugin
     from celery_jobs.recording import Wire
-    from celery_jobs.store.chains import Ended, Next, Retried
-    from celery_jobs.store.rows import Claim, Failure
+    from celery_jobs.store.chains import Next
+    from celery_jobs.store.rows import Claim
 
-__all__ = [
-    "LEASE_KEY",
-    "WIRE_KEY",
-    "WORKER_KEY",
-    "Execution",
-    "current",
-    "failure_of",
-    "next_by_policy",
-    "traced",
-]
+__all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "traced"]
 
 LEASE_KEY, WORKER_KEY, WIRE_KEY = "celery_job_lease", "celery_job_worker", "celery_job_wire"
 """Keys that the worker's parent adds to a request for the process that runs it."""
@@ -129,39 +118,6 @@ def _left_to_autoretry(task: Any, error: Exception) -> bool:
     return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
 
 
-def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) -> Next | None:
-    """The attempt that the policy makes of a failure; None where it gives up (semantics.md section 3)."""
-    from celery_jobs.store.chains import Next
-
-    hopeless = isinstance(error, (NoRetry, *getattr(task, "no_retry_for", ())))
-    if hopeless or not job.retries_enabled or not plugin.settings.queue(job.queue).retries_enabled:
-        return None
-    if job.policy_retries + 1 >= job.max_attempts:
-        return None
-    delay = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy)).delay(job.policy_retries)
-    if isinstance(error, RetryAfter):
-        delay = max(delay, error.seconds)
-    return Next(delay=delay, by_policy=True)
-
-
-def failure_of(plugin: Plugin, task: Any, error: BaseException, traceback: str | None = None) -> Failure:
-    """What is recorded of an exception."""
-    from celery_jobs.store.rows import Failure
-    from celery_jobs.store.text import clean
-
-    limit = plugin.settings.max_traceback_bytes
-    text = error_traceback(error, limit) if traceback is None else clean(traceback, limit)
-    return Failure(_reason(task, error), error_type(error), error_message(error), text)
-
-
-def _reason(task: Any, error: BaseException) -> FailureReason:
-    if isinstance(error, SoftTimeLimitExceeded):
-        return FailureReason.TIMEOUT
-    if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
-        return FailureReason.NO_RETRY
-    return FailureReason.EXCEPTION
-
-
 def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..., Any]:
     """Celery's tracer with the claim before anything happens and the finish after everything has."""
 
@@ -169,10 +125,14 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
         request = {} if request is None else request
         execution = _begin(plugin, task, request)
         if execution is None:
-            return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(celery_states.IGNORED, Ignore()), 0.0, None)
+            return _dropped()
         token = _current.set(execution)
         try:
             outcome = tracer(uuid, args, kwargs, request)
+        except Exception as error:
+            # Celery's tracer itself has failed: the attempt must not stay processing.
+            _bury(execution, error, None)
+            raise
         finally:
             _current.reset(token)
         _finish(execution, outcome)
@@ -180,6 +140,14 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
 
     trace.__wrapped__ = tracer  # type: ignore[attr-defined]
     return trace
+
+
+def _dropped() -> Any:
+    """What the pool is told of a message that is not run: ignored, so that it is acknowledged and no more."""
+    try:
+        raise Ignore("not ours to run")
+    except Ignore as error:
+        return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(celery_states.IGNORED, error), 0.0, None)
 
 
 def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | None:
@@ -263,21 +231,6 @@ def _retry(execution: Execution, following: Next, error: BaseException) -> None:
     failure = failure_of(execution.plugin, execution.task, error)
     outcome = chains.retry(execution.plugin.db, execution.job, failure, following, execution.duration_ms)
     after_retry(execution.plugin, execution.job, outcome)
-
-
-def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> None:
-    """Send a retry that is due soon, and tell what happened."""
-    from celery_jobs.sending import sender_of
-    from celery_jobs.store.chains import Ended
-
-    if outcome is None:
-        emit("job.fenced", job)
-    elif isinstance(outcome, Ended):
-        emit("job.cancelled", job)
-    else:
-        emit("job.retried", job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
-        if outcome.sent_at is not None:
-            sender_of(plugin).send_stored([outcome.job_id])
 
 
 def _bury(execution: Execution, error: BaseException, retval: Any) -> None:

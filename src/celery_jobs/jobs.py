@@ -13,7 +13,7 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.runs import Page, Run, make_run
 from celery_jobs.sending import sender_of
 from celery_jobs.states import FinalStatus
-from celery_jobs.store import chains, dead_letters, invariants, reads
+from celery_jobs.store import dead_letters, endings, invariants, reads
 from celery_jobs.telling import decode_body, tell
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ class Jobs:
         Raises JobNotFound, and JobEnded for a run that ended otherwise (semantics.md section 10).
         """
         original_id = self._original(id)
-        outcome = chains.cancel(self._plugin.db, original_id)
-        if isinstance(outcome, chains.Ended):
+        outcome = endings.cancel(self._plugin.db, original_id)
+        if isinstance(outcome, endings.Ended):
             tell(self._plugin, original_id)
         run = self.get(original_id)
         if outcome is False and run.final_status != FinalStatus.CANCELLED:

@@ -79,7 +79,12 @@ class Plugin:
 
 
 def plugin_of(app: Celery) -> Plugin:
-    """The app's plugin; raises NotInstalled."""
+    """The app's plugin; raises NotInstalled.
+
+    The shortcuts install it with the app's first job task, so the app is finalized before it is found missing.
+    """
+    if not hasattr(app, ATTRIBUTE):
+        app.finalize(auto=True)
     plugin = getattr(app, ATTRIBUTE, None)
     if not isinstance(plugin, Plugin):
         raise NotInstalled(

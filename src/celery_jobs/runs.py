@@ -84,47 +84,33 @@ class Page:
         return len(self.runs)
 
 
+_OF_THE_LATEST = frozenset(
+    [
+        "queue",
+        "status",
+        "attempt_number",
+        "scheduled_at",
+        "started_at",
+        "finished_at",
+        "duration_ms",
+        "failure_reason",
+        "error_type",
+        "error_message",
+        "traceback",
+        "losses",
+        "replaced_by",
+    ]
+)
+"""Fields of a run that its latest attempt says; the original says the others."""
+
+
 def make_run(attempts: Sequence[Job]) -> Run:
     """One run of a chain's attempts, in order."""
     original, last = attempts[0], attempts[-1]
-    return Run(
-        id=original.id,
-        task_id=original.task_id,
-        task=original.task,
-        queue=last.queue,
-        status=last.status,
-        final_status=original.final_status,
-        attempt_number=last.attempt_number,
-        max_attempts=original.max_attempts,
-        priority=original.priority,
-        tags=original.tags,
-        created_at=original.created_at,
-        scheduled_at=last.scheduled_at,
-        started_at=last.started_at,
-        finished_at=last.finished_at,
-        ended_at=original.ended_at,
-        dead_lettered_at=original.dead_lettered_at,
-        expires_at=original.expires_at,
-        cancel_requested_at=original.cancel_requested_at,
-        duration_ms=last.duration_ms,
-        result=None if last.result is None else json.loads(last.result),
-        failure_reason=last.failure_reason,
-        error_type=last.error_type,
-        error_message=last.error_message,
-        traceback=last.traceback,
-        has_pending_retry=original.has_pending_retry,
-        losses=last.losses,
-        idempotency_key=original.idempotency_key,
-        concurrency_key=original.concurrency_key,
-        callback_url=original.callback_url,
-        replay_of=original.replay_of,
-        replay_reason=original.replay_reason,
-        replayed_at=original.replayed_at,
-        replayed_as=original.replayed_as,
-        replaced_by=last.replaced_by,
-        resolved_by=original.resolved_by,
-        attempts=tuple(attempts),
-    )
+    names = (f.name for f in fields(Run) if f.name not in ("result", "attempts"))
+    values = {name: getattr(last if name in _OF_THE_LATEST else original, name) for name in names}
+    result = None if last.result is None else json.loads(last.result)
+    return Run(**values, result=result, attempts=tuple(attempts))
 
 
 _INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "untold_at"})

@@ -12,7 +12,6 @@ from kombu.exceptions import KombuError
 
 from celery_jobs.breaker import Breaker
 from celery_jobs.envelope import headers_for, properties_for
-from celery_jobs.store import sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,10 +57,14 @@ class Sender:
 
     def send_now(self, job_ids: list[str]) -> int:
         """Send those of the jobs that are pending and unsent; gives how many went out."""
+        from celery_jobs.store import sends
+
         return self.send(sends.take_now(self.plugin.db, job_ids))
 
     def send_stored(self, job_ids: list[str]) -> int:
         """Send jobs that their transition has marked as sent; gives how many went out."""
+        from celery_jobs.store import sends
+
         return self.send(sends.fetch(self.plugin.db, job_ids))
 
     def _send(self, producer: Producer, job: Outgoing) -> int:
@@ -80,7 +83,9 @@ class Sender:
             **properties_for(job),
         )
         if not sent:
-            sends.mark_unsent(self.plugin.db, job.job_id, job.sent_at)
+            from celery_jobs.store.sends import mark_unsent
+
+            mark_unsent(self.plugin.db, job.job_id, job.sent_at)
         return int(sent)
 
     def _declare(self, job: Outgoing) -> list[Any]:

@@ -11,6 +11,8 @@ from celery.exceptions import Reject, Retry
 
 from celery_jobs import execution
 from celery_jobs.errors import InvalidSettings
+from celery_jobs.installation import ensure_installed
+from celery_jobs.plugin import plugin_of
 from celery_jobs.policy import Level, Policy, parse_level
 
 if TYPE_CHECKING:
@@ -49,8 +51,6 @@ class JobTask(Task):  # type: ignore[misc]
     @classmethod
     def on_bound(cls, app: Celery) -> None:
         """Install the plugin with the first job task of an app, and check the task's own policy."""
-        from celery_jobs.app import ensure_installed
-
         ensure_installed(app)
         cls.jobs_level = _level_of(cls)
 
@@ -61,10 +61,9 @@ class JobTask(Task):  # type: ignore[misc]
 
     @__trace__.setter
     def __trace__(self, tracer: Callable[..., Any] | None) -> None:
-        from celery_jobs.plugin import plugin_of
-
-        traced = None if tracer is None else execution.traced(plugin_of(self.app), self, tracer)
-        self.__dict__["_traced"] = traced
+        if tracer is not None and plugin_of(self.app).manages(self.name):
+            tracer = execution.traced(plugin_of(self.app), self, tracer)
+        self.__dict__["_traced"] = tracer
 
     def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:
         """Celery's retry, of which only Celery's own retries count against `max_retries`.

@@ -15,7 +15,7 @@ from kombu.utils import json
 from celery_jobs.envelope import decode_headers
 from celery_jobs.events import emit
 from celery_jobs.states import FailureReason, FinalStatus
-from celery_jobs.store import chains, reads
+from celery_jobs.store import endings, reads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,8 @@ __all__ = ["decode_body", "expire", "tell", "tell_untold"]
 
 def expire(plugin: Plugin, job_id: str) -> bool:
     """Cancel a pending job whose `expires` has passed, and tell Celery."""
-    ended = chains.expire(plugin.db, job_id)
-    if not isinstance(ended, chains.Ended):
+    ended = endings.expire(plugin.db, job_id)
+    if not isinstance(ended, endings.Ended):
         return False
     tell(plugin, ended.original_id)
     return True
@@ -57,7 +57,7 @@ def tell(plugin: Plugin, original_id: str) -> None:
         # The result store or the broker is away: the row stays untold, and a service tells it later.
         emit("job.untold", last, error=repr(error))
         return
-    chains.mark_told(plugin.db, original_id)
+    endings.mark_told(plugin.db, original_id)
 
 
 def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery_jobs.events import emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
-from celery_jobs.store import chains, workers
+from celery_jobs.store import endings, workers
 from celery_jobs.telling import tell
 
 __all__ = ["Reaper"]
@@ -31,7 +31,7 @@ class Reaper(Service):
     def _bring_back(self, worker: str) -> int:
         jobs = workers.running(self.plugin.db, worker, BATCH)
         for job_id in jobs:
-            self._settle(job_id, chains.lose(self.plugin.db, job_id, self.settings.max_losses, worker=worker))
+            self._settle(job_id, endings.lose(self.plugin.db, job_id, self.settings.max_losses, worker=worker))
         if len(jobs) < BATCH:
             workers.bury(self.plugin.db, worker, self.settings.worker_timeout)
         return len(jobs)
@@ -39,12 +39,12 @@ class Reaper(Service):
     def _end_leases(self) -> int:
         leases = workers.leases_run_out(self.plugin.db, BATCH)
         for job_id, token in leases:
-            lost = chains.lose(self.plugin.db, job_id, self.settings.max_losses, lease_token=token)
+            lost = endings.lose(self.plugin.db, job_id, self.settings.max_losses, lease_token=token)
             self._settle(job_id, lost)
         return len(leases)
 
-    def _settle(self, job_id: str, outcome: chains.Ended | bool) -> None:
-        if isinstance(outcome, chains.Ended):
+    def _settle(self, job_id: str, outcome: endings.Ended | bool) -> None:
+        if isinstance(outcome, endings.Ended):
             tell(self.plugin, outcome.original_id)
         elif outcome:
             emit("job.lost", job_id=job_id)

@@ -1,4 +1,4 @@
-"""Transitions that touch a whole chain: retry, bury, lose, cancel, expire. Each locks the original first."""
+"""Transitions at the end of a run that touch a whole chain: retry, bury. Each locks the original first."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, literal, null, or_, select, update
+from sqlalchemy import and_, case, literal, null, select, update
 
 from celery_jobs.ids import new_id
-from celery_jobs.states import LIVE, FailureReason, FinalStatus, Status
-from celery_jobs.store.attempts import UNCLAIMED, lock_original, mark_finished
+from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.attempts import lock_original, mark_finished
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import SEND_AT_ONCE, is_paused
-from celery_jobs.store.rows import Claim, Failure, Message
 from celery_jobs.store.tables import Timestamp, jobs, messages
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
+    from celery_jobs.store.rows import Claim, Failure, Message
 
-__all__ = ["Ended", "Next", "Retried", "bury", "cancel", "expire", "lose", "mark_told", "retry"]
+__all__ = ["Ended", "Next", "Retried", "bury", "end_chain", "failure_columns", "retry", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _retry(
     is_original = job.id == job.original_id
     verdict = FinalStatus.RETRYING if is_original else FinalStatus.FAILED_WITH_RETRIES
     if not mark_finished(
-        connection, job, Status.FAILED, verdict, ends=False, duration_ms=duration_ms, **_columns(failure)
+        connection, job, Status.FAILED, verdict, ends=False, duration_ms=duration_ms, **failure_columns(failure)
     ):
         return _already_retried(connection, job)
     connection.execute(
@@ -167,13 +167,13 @@ def bury(db: Database, job: Claim, failure: Failure, duration_ms: int | None = N
         if original is None:
             return None
         cancelled = original.cancel_requested_at is not None
-        verdict = FinalStatus.CANCELLED if cancelled else _verdict(job.retries_enabled)
+        verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
         return _end(connection, job, failure, verdict, duration_ms)
 
     return db.persist(transition)
 
 
-def _verdict(retries_enabled: bool) -> FinalStatus:
+def verdict_of(retries_enabled: bool) -> FinalStatus:
     return FinalStatus.DEAD_LETTERED if retries_enabled else FinalStatus.FAILED_NO_RETRIES
 
 
@@ -184,7 +184,7 @@ def _end(
     is_original = job.id == job.original_id
     own = verdict if is_original or cancelled else FinalStatus.FAILED_WITH_RETRIES
     status = Status.CANCELLED if cancelled else Status.FAILED
-    if not mark_finished(connection, job, status, own, ends=False, duration_ms=duration_ms, **_columns(failure)):
+    if not mark_finished(connection, job, status, own, ends=False, duration_ms=duration_ms, **failure_columns(failure)):
         row = connection.execute(select(jobs.c.lease_token, jobs.c.finished_at).where(jobs.c.id == job.id)).first()
         ours = row is not None and row.lease_token == job.lease_token and row.finished_at is not None
         return Ended(job.original_id, verdict) if ours else None
@@ -210,111 +210,7 @@ def end_chain(
     return Ended(original_id, verdict)
 
 
-def lose(
-    db: Database, job_id: str, max_losses: int, lease_token: str | None = None, worker: str | None = None
-) -> Ended | bool:
-    """processing -> pending after its worker was lost, or the chain's end at the `max_losses`-th loss.
-
-    Guarded by the lease token or the worker. True: pending again; False: the claim no longer stands.
-    The chain's end is untold to Celery (semantics.md section 6).
-    """
-    owner = jobs.c.lease_token == lease_token if lease_token is not None else jobs.c.worker == worker
-
-    def transition(connection: Connection) -> Ended | bool:
-        row = connection.execute(select(jobs.c.original_id).where(jobs.c.id == job_id)).first()
-        original = lock_original(connection, row.original_id) if row is not None else None
-        if row is None or original is None:
-            return False
-        lost = connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, owner)
-            .values(**UNCLAIMED, losses=jobs.c.losses + 1)
-            .returning(jobs.c.losses, jobs.c.retries_enabled)
-        ).first()
-        if lost is None:
-            return False
-        if original.cancel_requested_at is not None:
-            return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, None)
-        if lost.losses < max_losses:
-            return True
-        failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {lost.losses} times")
-        return _end_pending(connection, job_id, row.original_id, _verdict(lost.retries_enabled), failure)
-
-    return db.run(transition)
-
-
-def cancel(db: Database, original_id: str, reason: FailureReason | None = None) -> Ended | bool:
-    """Cancel a chain: what waits at once; what runs is asked to stop (semantics.md section 10).
-
-    Ended: it waited. True: it runs, and is cancelled unless it returns. False: it has ended already.
-    """
-
-    def transition(connection: Connection) -> Ended | bool:
-        original = lock_original(connection, original_id)
-        if original is None or original.ended_at is not None:
-            return False
-        live = connection.execute(
-            select(jobs.c.id, jobs.c.status).where(jobs.c.original_id == original_id, jobs.c.status.in_(LIVE))
-        ).first()
-        if live is None:
-            return False
-        connection.execute(
-            update(jobs)
-            .where(or_(jobs.c.id == original_id, jobs.c.id == live.id))
-            .where(jobs.c.cancel_requested_at.is_(None))
-            .values(cancel_requested_at=now())
-        )
-        failure = None if reason is None else Failure(reason, "", "")
-        ended = _end_pending(connection, live.id, original_id, FinalStatus.CANCELLED, failure)
-        return ended or True
-
-    return db.run(transition)
-
-
-def expire(db: Database, job_id: str) -> Ended | bool:
-    """pending -> cancelled where the job's `expires` has passed before its claim (semantics.md section 2)."""
-
-    def transition(connection: Connection) -> Ended | bool:
-        row = connection.execute(
-            select(jobs.c.original_id).where(jobs.c.id == job_id, jobs.c.expires_at <= now())
-        ).first()
-        if row is None or lock_original(connection, row.original_id) is None:
-            return False
-        failure = Failure(FailureReason.EXPIRED, "", "its expiry passed before a worker took it")
-        return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, failure)
-
-    return db.run(transition)
-
-
-def mark_told(db: Database, original_id: str) -> None:
-    """Note that Celery has heard a chain's verdict."""
-    statement = update(jobs).where(jobs.c.id == original_id).values(untold_at=None)
-    db.run(lambda connection: connection.execute(statement))
-
-
-def _end_pending(
-    connection: Connection, job_id: str, original_id: str, verdict: FinalStatus, failure: Failure | None
-) -> Ended | bool:
-    """Pending -> ended, a verdict that is reached outside a run and that Celery is to be told."""
-    cancelled = verdict is FinalStatus.CANCELLED
-    own = verdict if cancelled or job_id == original_id else FinalStatus.FAILED_WITH_RETRIES
-    done = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.status == Status.PENDING)
-        .values(
-            status=Status.CANCELLED if cancelled else Status.FAILED,
-            final_status=own,
-            finished_at=now(),
-            **({} if failure is None else _columns(failure)),
-        )
-    )
-    if done.rowcount != 1:
-        return False
-    blamed = None if cancelled else failure
-    return end_chain(connection, original_id, verdict, blamed, untold=True)
-
-
-def _columns(failure: Failure) -> dict[str, Any]:
+def failure_columns(failure: Failure) -> dict[str, Any]:
     return {
         "failure_reason": failure.reason,
         "error_type": failure.error_type or None,

@@ -13,9 +13,10 @@ from celery.worker.state import task_ready
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import emit
-from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY, after_retry, next_by_policy
+from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
 from celery_jobs.plugin import plugin_of
 from celery_jobs.states import FailureReason
+from celery_jobs.verdicts import after_retry, next_by_policy
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
@@ -30,7 +31,14 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        self._job_id: str = (message.headers or {}).get(JOB_HEADER) or ""
+        self._job_id = ""
+        self._is_job = self._plugin.manages(self._task.name)
+        if self._is_job:
+            self._mark(message)
+
+    def _mark(self, message: Any) -> None:
+        """Name the claim that the process which runs the job will make, so that both know it without SQL."""
+        self._job_id = (message.headers or {}).get(JOB_HEADER) or ""
         self._lease_token = str(uuid.uuid4())
         heart = getattr(self._plugin, "heart", None)
         request = self._request_dict
@@ -62,6 +70,8 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Settle a lost child or a hard time limit in SQL; everything else the child has settled."""
+        if not self._is_job:
+            return super().on_failure(exc_info, send_failed_event, return_ok)
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
@@ -98,13 +108,13 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _lose(self) -> bool:
         from celery_jobs.sending import sender_of
-        from celery_jobs.store import chains, sends
+        from celery_jobs.store import endings, sends
 
-        outcome = chains.lose(
+        outcome = endings.lose(
             self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
         )
-        if isinstance(outcome, chains.Ended):
-            chains.mark_told(self._plugin.db, outcome.original_id)  # Celery hears it right here
+        if isinstance(outcome, endings.Ended):
+            endings.mark_told(self._plugin.db, outcome.original_id)  # Celery hears it right here
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)
@@ -148,20 +158,20 @@ class JobRequest(Request):  # type: ignore[misc]
         super()._announce_revoked(reason, terminated, signum, expired)
 
     def _revoke(self, expired: bool) -> bool:
-        from celery_jobs.store import chains, reads
+        from celery_jobs.store import endings, reads
 
         original_id = reads.find_original(self._plugin.db, self._job_id)
         if original_id is None:
             return False
-        ended: chains.Ended | bool
+        ended: endings.Ended | bool
         if expired:
-            ended = chains.expire(self._plugin.db, self._job_id)
+            ended = endings.expire(self._plugin.db, self._job_id)
         else:
-            ended = chains.cancel(self._plugin.db, original_id)
+            ended = endings.cancel(self._plugin.db, original_id)
             if ended is True:  # it runs, and its child has just been killed
-                ended = chains.lose(self._plugin.db, self._job_id, self._plugin.settings.max_losses, self._lease_token)
-        if isinstance(ended, chains.Ended):
-            chains.mark_told(self._plugin.db, ended.original_id)
+                ended = endings.lose(self._plugin.db, self._job_id, self._plugin.settings.max_losses, self._lease_token)
+        if isinstance(ended, endings.Ended):
+            endings.mark_told(self._plugin.db, ended.original_id)
             emit("job.cancelled", job_id=self._job_id, original_id=ended.original_id)
         return True
 

@@ -1,0 +1,33 @@
+"""What an installation puts into a Celery app: the seams, the worker's step, beat's entries, the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery_jobs import beat, events, logs
+from celery_jobs.plugin import ATTRIBUTE, Plugin
+from celery_jobs.publishing import install_seams
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["ensure_installed"]
+
+WORKER_STEP = "celery_jobs.worker.step:JobsStep"
+
+
+def ensure_installed(app: Celery) -> Plugin:
+    """Give the app's plugin, installed now if it is not there yet: by `install`, or by an app's first job task."""
+    plugin: Plugin | None = getattr(app, ATTRIBUTE, None)
+    return _install(app) if plugin is None else plugin
+
+
+def _install(app: Celery) -> Plugin:
+    plugin = Plugin(app)
+    setattr(app, ATTRIBUTE, plugin)
+    if logs.log not in events.subscribers():
+        events.subscribe(logs.log)
+    install_seams(plugin)
+    app.steps["worker"].add(WORKER_STEP)
+    beat.install(plugin)
+    return plugin

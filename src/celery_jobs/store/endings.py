@@ -1,0 +1,125 @@
+"""Transitions that reach a chain outside a run: lose, cancel, expire. Their verdicts are untold to Celery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_, select, update
+
+from celery_jobs.states import LIVE, FailureReason, FinalStatus, Status
+from celery_jobs.store.attempts import UNCLAIMED, lock_original
+from celery_jobs.store.chains import Ended, end_chain, failure_columns, verdict_of
+from celery_jobs.store.db import now
+from celery_jobs.store.rows import Failure
+from celery_jobs.store.tables import jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["Ended", "cancel", "expire", "lose", "mark_told"]
+
+
+def lose(
+    db: Database, job_id: str, max_losses: int, lease_token: str | None = None, worker: str | None = None
+) -> Ended | bool:
+    """processing -> pending after its worker was lost, or the chain's end at the `max_losses`-th loss.
+
+    Guarded by the lease token or the worker. True: pending again; False: the claim no longer stands.
+    The chain's end is untold to Celery (semantics.md section 6).
+    """
+    owner = jobs.c.lease_token == lease_token if lease_token is not None else jobs.c.worker == worker
+
+    def transition(connection: Connection) -> Ended | bool:
+        row = connection.execute(select(jobs.c.original_id).where(jobs.c.id == job_id)).first()
+        original = lock_original(connection, row.original_id) if row is not None else None
+        if row is None or original is None:
+            return False
+        lost = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, owner)
+            .values(**UNCLAIMED, losses=jobs.c.losses + 1)
+            .returning(jobs.c.losses, jobs.c.retries_enabled)
+        ).first()
+        if lost is None:
+            return False
+        if original.cancel_requested_at is not None:
+            return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, None)
+        if lost.losses < max_losses:
+            return True
+        failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {lost.losses} times")
+        return _end_pending(connection, job_id, row.original_id, verdict_of(lost.retries_enabled), failure)
+
+    return db.run(transition)
+
+
+def cancel(db: Database, original_id: str, reason: FailureReason | None = None) -> Ended | bool:
+    """Cancel a chain: what waits at once; what runs is asked to stop (semantics.md section 10).
+
+    Ended: it waited. True: it runs, and is cancelled unless it returns. False: it has ended already.
+    """
+
+    def transition(connection: Connection) -> Ended | bool:
+        original = lock_original(connection, original_id)
+        if original is None or original.ended_at is not None:
+            return False
+        live = connection.execute(
+            select(jobs.c.id, jobs.c.status).where(jobs.c.original_id == original_id, jobs.c.status.in_(LIVE))
+        ).first()
+        if live is None:
+            return False
+        connection.execute(
+            update(jobs)
+            .where(or_(jobs.c.id == original_id, jobs.c.id == live.id))
+            .where(jobs.c.cancel_requested_at.is_(None))
+            .values(cancel_requested_at=now())
+        )
+        failure = None if reason is None else Failure(reason, "", "")
+        ended = _end_pending(connection, live.id, original_id, FinalStatus.CANCELLED, failure)
+        return ended or True
+
+    return db.run(transition)
+
+
+def expire(db: Database, job_id: str) -> Ended | bool:
+    """pending -> cancelled where the job's `expires` has passed before its claim (semantics.md section 2)."""
+
+    def transition(connection: Connection) -> Ended | bool:
+        row = connection.execute(
+            select(jobs.c.original_id).where(jobs.c.id == job_id, jobs.c.expires_at <= now())
+        ).first()
+        if row is None or lock_original(connection, row.original_id) is None:
+            return False
+        failure = Failure(FailureReason.EXPIRED, "", "its expiry passed before a worker took it")
+        return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, failure)
+
+    return db.run(transition)
+
+
+def mark_told(db: Database, original_id: str) -> None:
+    """Note that Celery has heard a chain's verdict."""
+    statement = update(jobs).where(jobs.c.id == original_id).values(untold_at=None)
+    db.run(lambda connection: connection.execute(statement))
+
+
+def _end_pending(
+    connection: Connection, job_id: str, original_id: str, verdict: FinalStatus, failure: Failure | None
+) -> Ended | bool:
+    """Pending -> ended, a verdict that is reached outside a run and that Celery is to be told."""
+    cancelled = verdict is FinalStatus.CANCELLED
+    own = verdict if cancelled or job_id == original_id else FinalStatus.FAILED_WITH_RETRIES
+    done = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status == Status.PENDING)
+        .values(
+            status=Status.CANCELLED if cancelled else Status.FAILED,
+            final_status=own,
+            finished_at=now(),
+            **({} if failure is None else failure_columns(failure)),
+        )
+    )
+    if done.rowcount != 1:
+        return False
+    blamed = None if cancelled else failure
+    return end_chain(connection, original_id, verdict, blamed, untold=True)

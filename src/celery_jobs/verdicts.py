@@ -1,0 +1,67 @@
+"""What becomes of a failed attempt: the policy's next attempt, and what is recorded of the error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+
+from celery_jobs.errors import NoRetry, RetryAfter
+from celery_jobs.events import emit
+from celery_jobs.policy import level_from_json
+from celery_jobs.states import FailureReason
+from celery_jobs.store.text import clean, error_message, error_traceback, error_type
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.chains import Ended, Next, Retried
+    from celery_jobs.store.rows import Claim, Failure
+
+__all__ = ["after_retry", "failure_of", "next_by_policy"]
+
+
+def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) -> Next | None:
+    """The attempt that the policy makes of a failure; None where it gives up (semantics.md section 3)."""
+    from celery_jobs.store.chains import Next
+
+    hopeless = isinstance(error, (NoRetry, *getattr(task, "no_retry_for", ())))
+    if hopeless or not job.retries_enabled or not plugin.settings.queue(job.queue).retries_enabled:
+        return None
+    if job.policy_retries + 1 >= job.max_attempts:
+        return None
+    delay = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy)).delay(job.policy_retries)
+    if isinstance(error, RetryAfter):
+        delay = max(delay, error.seconds)
+    return Next(delay=delay, by_policy=True)
+
+
+def failure_of(plugin: Plugin, task: Any, error: BaseException, traceback: str | None = None) -> Failure:
+    """What is recorded of an exception."""
+    from celery_jobs.store.rows import Failure
+
+    limit = plugin.settings.max_traceback_bytes
+    text = error_traceback(error, limit) if traceback is None else clean(traceback, limit)
+    return Failure(_reason(task, error), error_type(error), error_message(error), text)
+
+
+def _reason(task: Any, error: BaseException) -> FailureReason:
+    if isinstance(error, SoftTimeLimitExceeded):
+        return FailureReason.TIMEOUT
+    if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
+        return FailureReason.NO_RETRY
+    return FailureReason.EXCEPTION
+
+
+def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> None:
+    """Send a retry that is due soon, and tell what happened."""
+    from celery_jobs.sending import sender_of
+    from celery_jobs.store.chains import Ended
+
+    if outcome is None:
+        emit("job.fenced", job)
+    elif isinstance(outcome, Ended):
+        emit("job.cancelled", job)
+    else:
+        emit("job.retried", job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
+        if outcome.sent_at is not None:
+            sender_of(plugin).send_stored([outcome.job_id])

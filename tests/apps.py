@@ -1,0 +1,38 @@
+"""Small Celery apps with the plugin, and a worker in a thread of the test for what needs no processes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+import celery_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["make_app", "working"]
+
+
+def make_app(broker_url: str, database_url: str, install: bool = True, **conf: Any) -> Celery:
+    """An app on a broker that is also its result backend, retrying after 0.1 and 0.2 s."""
+    app = Celery("shop", broker=broker_url, backend=broker_url, set_as_current=False)
+    app.conf.update(
+        jobs_database_url=database_url,
+        jobs_queue_defaults={"retry_delays": [0.1, 0.2]},
+        broker_connection_retry_on_startup=True,
+        worker_prefetch_multiplier=1,
+    )
+    app.conf.update(**conf)
+    if install:
+        celery_jobs.install(app)
+    return app
+
+
+@contextmanager
+def working(app: Celery, **options: Any) -> Iterator[Any]:
+    """A worker with the solo pool in a thread: no time limits, no children, quick to start."""
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20, **options) as worker:
+        yield worker

@@ -1,0 +1,194 @@
+"""Servers for the tests: one Valkey and one PostgreSQL a pytest process, and what the run used of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis import Redis
+from sqlalchemy import make_url
+
+from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
+from tests.servers.databases import Databases
+from tests.servers.postgres import ServerUnavailable, start_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
+POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
+
+MEMORY_BYTES = 4 * 1024**3
+
+# What the run used, by server, in plain words: collected here, shown at the end.
+SERVERS = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(scope="session")
+def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of this pytest process's own broker database."""
+    if given := os.environ.get(REDIS_VARIABLE):
+        url = _own_broker_database(given)
+        _note(pytestconfig, "Valkey", f"{_valkey_version(url)} from {REDIS_VARIABLE}")
+        yield url
+        return
+    folder = tmp_path_factory.mktemp("valkey")
+    try:
+        server = start_valkey(folder)
+    except ValkeyUnavailable as error:
+        _skip(pytestconfig, "Valkey", str(error))
+    with server:
+        _note(pytestconfig, "Valkey", f"{_valkey_version(server.url)}, started for the tests")
+        yield server.url
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def broker_url(valkey: str) -> str:
+    """A broker, and result backend, with nothing in it."""
+    with Redis.from_url(valkey) as client:
+        client.flushdb()
+    return valkey
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """A PostgreSQL server to create databases in."""
+    if given := os.environ.get(POSTGRES_VARIABLE):
+        databases = Databases(given)
+        _note(pytestconfig, "PostgreSQL", f"{databases.version()} from {POSTGRES_VARIABLE}")
+        yield databases
+        return
+    folder = Path(tempfile.mkdtemp(prefix="celery-jobs-postgres-", dir=_memory()))
+    try:
+        server = start_postgres(folder)
+    except ServerUnavailable as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        _skip(pytestconfig, "PostgreSQL", str(error))
+    with server:
+        _note(pytestconfig, "PostgreSQL", f"{server.version()}, started for the tests")
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh, migrated database; the test runs once on SQLite and once on PostgreSQL."""
+    new_database: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_database")
+    url = new_database()
+    yield url
+    if request.param == "postgresql":
+        databases: Databases = request.getfixturevalue("postgres")
+        databases.drop_database(str(make_url(url).database))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A migrated SQLite file, to be copied."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    file = folder / "template.sqlite3"
+    _migrate(f"sqlite:///{file}")
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    _note(pytestconfig, "SQLite", sqlite3.sqlite_version)
+    yield file
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgres: Databases) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, to be copied."""
+    name = _database_name("template")
+    try:
+        _migrate(postgres.create_database(name))
+        yield name
+    finally:
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def new_sqlite_database(sqlite_template: Path, tmp_path: Path) -> Callable[[], str]:
+    """Copies the migrated SQLite file and returns the copy's URL."""
+
+    def new() -> str:
+        file = tmp_path / "jobs.sqlite3"
+        shutil.copyfile(sqlite_template, file)
+        return f"sqlite:///{file}"
+
+    return new
+
+
+@pytest.fixture
+def new_postgresql_database(postgres: Databases, postgresql_template: str) -> Callable[[], str]:
+    """Copies the migrated PostgreSQL database and returns the copy's URL."""
+    return lambda: postgres.create_database(_database_name("test"), postgresql_template)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SERVERS] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what this xdist worker used to the process that reports."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["celery_jobs_servers"] = session.config.stash[SERVERS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[SERVERS].update(getattr(node, "workeroutput", {}).get("celery_jobs_servers", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if servers := config.stash[SERVERS]:
+        terminalreporter.section("servers")
+        for name in sorted(servers):
+            terminalreporter.write_line(f"{name}: {servers[name]}")
+
+
+def _migrate(url: str) -> None:
+    from celery_jobs.store import migrations
+
+    migrations.upgrade(url)
+
+
+def _memory() -> Path | None:
+    """A file system in memory with room for servers: there a new database takes 20 ms, on a disk 200."""
+    folder = Path("/dev/shm")
+    roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= MEMORY_BYTES
+    return folder if roomy else None
+
+
+def _database_name(kind: str) -> str:
+    """A name that no other test process uses, also not on a shared server."""
+    return f"jobs_{kind}_{uuid.uuid4().hex[:16]}"
+
+
+def _own_broker_database(given: str) -> str:
+    """The given server's URL, with one database number for each xdist worker."""
+    url = make_url(given)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = url.set(database=str(int(url.database or 0) + worker))
+    return own.render_as_string(hide_password=False)
+
+
+def _valkey_version(url: str) -> str:
+    with Redis.from_url(url) as client:
+        facts: Any = client.info("server")
+    return str(facts.get("valkey_version") or f"(Redis) {facts['redis_version']}")
+
+
+def _note(config: pytest.Config, server: str, words: str) -> None:
+    config.stash[SERVERS][server] = words
+
+
+def _skip(config: pytest.Config, server: str, reason: str) -> None:
+    _note(config, server, f"not available, its tests were skipped: {reason}")
+    pytest.skip(f"{server} is not available: {reason}")

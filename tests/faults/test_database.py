@@ -1,0 +1,86 @@
+"""The database is away: an enqueue says so within 3 s and sends nothing; a worker waits and loses nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis import Redis
+
+from celery_jobs import Jobs, StoreUnavailable
+from celery_jobs.plugin import plugin_of
+from celery_jobs.store import migrations
+from tests.apps import make_app, working
+from tests.processes import wait_until
+from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from celery import Celery
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A PostgreSQL of the test's own, to be stopped."""
+    try:
+        server = start_postgres(tmp_path / "postgres", durable=True)
+    except ServerUnavailable as error:
+        pytest.skip(f"PostgreSQL is not available: {error}")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def app(own_postgres: Postgres, broker_url: str) -> Iterator[Celery]:
+    url = own_postgres.create_database("jobs")
+    migrations.upgrade(url)
+    app = make_app(broker_url, url)
+    yield app
+    plugin_of(app).unchecked_db.dispose()
+
+
+@pytest.fixture
+def add(app: Celery) -> Any:
+    @app.task(name="add", shared=False)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    return add
+
+
+def test_an_enqueue_without_a_database_is_a_typed_error_within_3_s_and_sends_nothing(
+    app: Celery, add: Any, own_postgres: Postgres, broker_url: str
+) -> None:
+    add.delay(1, 1)
+    own_postgres.kill()
+    with Redis.from_url(broker_url) as client:
+        client.flushdb()
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            add.delay(1, 2)
+        assert time.monotonic() - started < 3
+        assert client.dbsize() == 0
+
+
+def test_an_enqueue_after_a_restart_works_at_once(app: Celery, add: Any, own_postgres: Postgres) -> None:
+    add.delay(1, 1)
+    own_postgres.kill()
+    own_postgres.restart()
+    assert Jobs(app).get(add.delay(1, 2).id).status == "pending"
+
+
+def test_a_worker_waits_for_its_database_and_loses_nothing(app: Celery, own_postgres: Postgres) -> None:
+    @app.task(name="stops_the_database", shared=False)
+    def stops_the_database() -> str:
+        own_postgres.kill()
+        return "finished without a database"
+
+    with working(app):
+        result = stops_the_database.delay()
+        assert result.get(timeout=15) == "finished without a database"
+        own_postgres.restart()
+        run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
+    assert (run.final_status, run.result) == ("success", "finished without a database")
