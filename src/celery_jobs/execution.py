@@ -12,6 +12,7 @@ from celery import states as celery_states
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 
+from celery_jobs import soft_limit
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.events import emit
 from celery_jobs.store.text import result_text
@@ -123,23 +124,35 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
 
     def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         request = {} if request is None else request
-        execution = _begin(plugin, task, request)
-        if execution is None:
-            return _dropped()
-        token = _current.set(execution)
+        mask = soft_limit.hold()
         try:
-            outcome = tracer(uuid, args, kwargs, request)
-        except Exception as error:
-            # Celery's tracer itself has failed: the attempt must not stay processing.
-            _bury(execution, error, None)
-            raise
+            execution = _begin(plugin, task, request)
+            if execution is None:
+                return _dropped()
+            outcome = _run(execution, mask, tracer, (uuid, args, kwargs, request))
+            _finish(execution, outcome)
         finally:
-            _current.reset(token)
-        _finish(execution, outcome)
+            soft_limit.drop()
+            soft_limit.let(mask)
         return outcome
 
     trace.__wrapped__ = tracer  # type: ignore[attr-defined]
     return trace
+
+
+def _run(execution: Execution, mask: Any, tracer: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+    """Run Celery's tracer, soft limits let through; where it fails itself the attempt is not left processing."""
+    token = _current.set(execution)
+    try:
+        soft_limit.let(mask)
+        return tracer(*call)
+    except Exception as error:
+        soft_limit.hold()
+        _bury(execution, error, None)
+        raise
+    finally:
+        soft_limit.hold()
+        _current.reset(token)
 
 
 def _dropped() -> Any:

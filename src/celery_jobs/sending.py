@@ -59,6 +59,8 @@ class Sender:
         """Send those of the jobs that are pending and unsent; gives how many went out."""
         from celery_jobs.store import sends
 
+        if not job_ids:
+            return 0
         return self.send(sends.take_now(self.plugin.db, job_ids))
 
     def send_stored(self, job_ids: list[str]) -> int:

@@ -12,7 +12,7 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "policy", "errors", "ids", "breaker", "priority"),
+    ("states", "policy", "errors", "ids", "breaker", "priority", "soft_limit"),
     ("settings",),
     ("options",),
     ("store",),

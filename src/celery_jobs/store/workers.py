@@ -103,19 +103,21 @@ def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
         return [(row.id, row.lease_token) for row in connection.execute(query)]
 
 
-def forget(db: Database, worker: str) -> int:
-    """Give back, unburnt, what a stopped worker still holds, and delete its row."""
+def forget(db: Database, worker: str) -> list[str]:
+    """Give back, unburnt, what a stopped worker still holds, and delete its row; gives the ids of the jobs."""
     return db.run(partial(_forget, worker))
 
 
-def _forget(worker: str, connection: Connection) -> int:
+def _forget(worker: str, connection: Connection) -> list[str]:
     released = connection.execute(
         update(jobs)
         .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
         .values(**UNCLAIMED)
+        .returning(jobs.c.id)
     )
+    ids = [row.id for row in released]
     connection.execute(delete(workers).where(workers.c.id == worker))
-    return released.rowcount
+    return ids
 
 
 def bury(db: Database, worker: str, silence: float) -> None:

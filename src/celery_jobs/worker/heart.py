@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import emit
+from celery_jobs.sending import sender_of
 from celery_jobs.store import workers
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Heart:
         self._thread.join()
         try:
             self._do_postponed()
-            workers.forget(self.plugin.db, self.worker_id)
+            released = workers.forget(self.plugin.db, self.worker_id)
+            sender_of(self.plugin).send_now(released)
         except StoreUnavailable as error:
             # The reaper gives the jobs back when it finds this worker silent.
             emit("service.failed", service="worker's release", error=str(error))

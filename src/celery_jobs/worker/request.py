@@ -182,9 +182,14 @@ class JobRequest(Request):  # type: ignore[misc]
         super()._announce_cancelled(emit_retry=emit_retry)
 
     def _release(self) -> bool:
+        from celery_jobs.sending import sender_of
         from celery_jobs.store.attempts import release
 
-        return release(self._plugin.db, self._job_id, self._lease_token)
+        released = release(self._plugin.db, self._job_id, self._lease_token)
+        if released:
+            emit("job.released", job_id=self._job_id)
+            sender_of(self._plugin).send_now([self._job_id])
+        return released
 
 
 _KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})

@@ -1,0 +1,162 @@
+"""Workers die, are stopped and come back: their jobs run, each attempt has one outcome, nothing stays processing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_jobs.store import invariants, reads
+from celery_jobs.store.db import Database
+from celery_jobs.store.rows import Job
+from tests.apps import make_app
+from tests.processes import Worker, wait_until
+
+pytestmark = pytest.mark.slow
+
+NewWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    db = Database(database_url)
+    yield db
+    assert invariants.check(db) == []
+    db.dispose()
+
+
+@pytest.fixture
+def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[NewWorker]:
+    """Starts workers of tests/faults/shop.py and ends them all."""
+    started: list[Worker] = []
+
+    def new(**options: Any) -> Worker:
+        folder = tmp_path / f"worker-{len(started)}"
+        folder.mkdir()
+        options.setdefault("env", {"PYTHONPATH": str(Path(__file__).parents[2])})
+        worker = Worker(
+            "tests.faults.shop:app", folder, broker_url=broker_url, database_url=database_url, **options
+        )
+        started.append(worker)
+        return worker.__enter__().wait_ready()
+
+    yield new
+    for worker in started:
+        worker.__exit__(None, None, None)
+
+
+@pytest.fixture
+def send(broker_url: str, database_url: str) -> Iterator[Callable[..., str]]:
+    app = make_app(broker_url, database_url)
+    yield lambda name, *args: str(app.send_task(f"tests.faults.shop.{name}", args).job_id)
+    app.celery_jobs.unchecked_db.dispose()
+    app.close()
+
+
+def only(db: Database, job_id: str) -> Job:
+    (job,) = reads.attempts(db, job_id)
+    return job
+
+
+def starts(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def test_jobs_of_a_killed_worker_run_on_another(
+    db: Database, start: NewWorker, send: Callable[..., str], tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    first = start()
+    job_id = send("wait_for_file", str(gate), str(started))
+    wait_until(lambda: starts(started), process=first)
+    first.kill()
+    second = start()
+    wait_until(lambda: len(starts(started)) == 2, timeout=20, process=second)
+    gate.touch()
+    job = wait_until(lambda: (job := only(db, job_id)).status == "completed" and job, process=second)
+    assert (job.attempt_number, job.losses, job.final_status) == (1, 1, "success")
+
+
+def test_a_worker_that_was_stopped_past_its_time_writes_nothing_when_it_wakes(
+    db: Database, start: NewWorker, send: Callable[..., str], tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    zombie = start()
+    job_id = send("wait_for_file", str(gate), str(started))
+    wait_until(lambda: starts(started), process=zombie)
+    zombie.signal(signal.SIGSTOP)
+    for child in zombie.children():
+        signal_process(child, signal.SIGSTOP)
+    other = start()
+    wait_until(lambda: len(starts(started)) == 2, timeout=20, process=other)
+    token = only(db, job_id).lease_token
+    gate.touch()
+    wait_until(lambda: only(db, job_id).status == "completed", process=other)
+    for child in zombie.children():
+        signal_process(child, signal.SIGCONT)
+    zombie.signal(signal.SIGCONT)
+    wait_until(lambda: "lost its lease" in zombie.log, process=zombie)
+    job = only(db, job_id)
+    assert (job.lease_token, job.losses, job.status) == (token, 1, "completed")
+
+
+def signal_process(pid: int, number: signal.Signals) -> None:
+    import os
+
+    os.kill(pid, number)
+
+
+def test_a_warm_shutdown_finishes_what_runs(
+    db: Database, start: NewWorker, send: Callable[..., str], tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    worker = start()
+    job_id = send("wait_for_file", str(gate), str(started))
+    wait_until(lambda: starts(started), process=worker)
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: "Warm shutdown" in worker.log, process=worker)
+    gate.touch()
+    assert worker.wait_ended() == 0
+    assert (only(db, job_id).status, only(db, job_id).losses) == ("completed", 0)
+
+
+def test_a_cold_shutdown_gives_back_what_it_abandons_unburnt(
+    db: Database, start: NewWorker, send: Callable[..., str], tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    worker = start()
+    job_id = send("wait_for_file", str(gate), str(started))
+    wait_until(lambda: starts(started), process=worker)
+    worker.signal(signal.SIGQUIT)
+    worker.wait_ended()
+    job = only(db, job_id)
+    assert (job.status, job.losses) == ("pending", 0)
+    gate.touch()
+    other = start()
+    wait_until(lambda: only(db, job_id).status == "completed", process=other)
+
+
+def test_a_healthy_job_longer_than_a_workers_timeout_starts_once(
+    db: Database, start: NewWorker, send: Callable[..., str], tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    worker = start()
+    job_id = send("wait_for_file", str(gate), str(started))
+    wait_until(lambda: starts(started), process=worker)
+    reaped = db  # three times the silence that would declare it dead
+    wait_until(lambda: _seconds_running(reaped, job_id) > 4.5, timeout=10, process=worker)
+    gate.touch()
+    wait_until(lambda: only(db, job_id).status == "completed", process=worker)
+    assert len(starts(started)) == 1
+    assert only(db, job_id).losses == 0
+
+
+def _seconds_running(db: Database, job_id: str) -> float:
+    from datetime import UTC, datetime
+
+    begun = only(db, job_id).started_at
+    assert begun is not None
+    return (datetime.now(UTC) - begun).total_seconds()
