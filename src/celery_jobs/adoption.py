@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kombu.serialization import dumps
 from kombu.utils import json
 
 from celery_jobs.events import emit
@@ -25,8 +26,8 @@ class Arrival:
     """A message as the broker delivered it. `headers`: as the worker reads them in Celery's protocol 2."""
 
     body: Any
-    content_type: str
-    content_encoding: str
+    content_type: str | None
+    content_encoding: str | None
     headers: dict[str, Any]
     properties: dict[str, Any]
     exchange: str
@@ -41,12 +42,12 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     wire = read_wire(plugin, arrival.headers, None)
     if wire is None:
         raise ValueError("the message is no task")
-    body = arrival.body
+    content_type, content_encoding, body = _serialized(plugin, arrival)
     message = Message(
         id=new_id(),
         body=body.encode() if isinstance(body, str) else bytes(body),
-        content_type=arrival.content_type,
-        content_encoding=arrival.content_encoding,
+        content_type=content_type,
+        content_encoding=content_encoding,
         headers=json.dumps({k: v for k, v in arrival.headers.items() if k != "compression"}),
         properties=json.dumps(arrival.properties),
         exchange=arrival.exchange,
@@ -56,3 +57,11 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection))
     emit("job.adopted", job, job_id=enqueued.job_id)
     return enqueued.job_id
+
+
+def _serialized(plugin: Plugin, arrival: Arrival) -> tuple[str, str, Any]:
+    """Content type, encoding and body; a message of protocol 1 has been read already and is sent on as one of 2."""
+    if arrival.content_type is None or arrival.content_encoding is None:
+        encoded: tuple[str, str, Any] = dumps(arrival.body, serializer=plugin.app.conf.task_serializer)
+        return encoded
+    return arrival.content_type, arrival.content_encoding, arrival.body

@@ -1,4 +1,4 @@
-"""Celery's soft time limit raises anywhere in the main thread of a pool's process; a claim or a finish must not be hit."""
+"""Celery's soft time limit raises anywhere in a pool process's main thread; a claim or a finish must not be hit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["drop", "hold", "let"]
 
-_SIGNAL = getattr(signal, "SIGUSR1", None)
+_SIGNAL: Any = getattr(signal, "SIGUSR1", None)
 """By which the prefork pool has SoftTimeLimitExceeded raised."""
 
 

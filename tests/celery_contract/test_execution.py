@@ -182,6 +182,22 @@ def test_a_producer_without_the_plugin_is_adopted(new_app: MakeApp) -> None:
     assert (run.final_status, run.attempt_number, run.task_id) == ("success", 2, result.id)
 
 
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_both_task_protocols_are_recorded_and_retried(new_app: MakeApp, protocol: int) -> None:
+    app, plain = new_app(task_protocol=protocol), new_app(install=False, task_protocol=protocol)
+
+    @app.task(name="flaky", bind=True)
+    def flaky(self: Any, text: str) -> str:
+        if Jobs(app).get(self.request.id).attempt_number == 1:
+            raise ValueError("first")
+        return text
+
+    with working(app):
+        for result in (flaky.delay("ours"), plain.send_task("flaky", ("theirs",))):
+            assert result.get(timeout=10) in ("ours", "theirs")
+            assert ended(app, result.id).attempt_number == 2
+
+
 def test_a_message_whose_row_is_gone_is_dropped(app: Celery) -> None:
     ran = []
 

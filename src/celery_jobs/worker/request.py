@@ -62,7 +62,7 @@ class JobRequest(Request):  # type: ignore[misc]
             body=self._body,
             content_type=self._content_type,
             content_encoding=self._content_encoding,
-            headers={k: v for k, v in self._request_dict.items() if k in (message.headers or ())},
+            headers={k: v for k, v in self._request_dict.items() if k in (message.headers or ()) or k in _TOLD},
             properties={k: v for k, v in (message.properties or {}).items() if k in _KEPT_PROPERTIES},
             exchange=delivery.get("exchange") or "",
             routing_key=delivery.get("routing_key") or "",
@@ -191,5 +191,8 @@ class JobRequest(Request):  # type: ignore[misc]
             sender_of(self._plugin).send_now([self._job_id])
         return released
 
+
+_TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
+"""What Celery reads out of the body of a message of protocol 1, which has no headers."""
 
 _KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})
