@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from billiard.einfo import ExceptionInfo
 from celery import states as celery_states
@@ -14,6 +16,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs import soft_limit
 from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import emit
 from celery_jobs.store.text import result_text
 from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
@@ -92,7 +95,7 @@ class Execution:
             self._require_lease()
 
     def _judge(self, error: Exception) -> Exception:
-        if self.gave_up or _left_to_autoretry(self.task, error):
+        if self.gave_up or self.following is not None or _left_to_autoretry(self.task, error):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:
@@ -126,6 +129,8 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
         request = {} if request is None else request
         mask = soft_limit.hold()
         try:
+            if not request.keys() & {JOB_HEADER, WIRE_KEY}:
+                return tracer(uuid, args, kwargs, request)  # not from a worker's request of ours: nothing to claim
             execution = _begin(plugin, task, request)
             if execution is None:
                 return _dropped()
@@ -165,13 +170,14 @@ def _dropped() -> Any:
 
 def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | None:
     """Claim the job of a request; None where it is not ours to run."""
-    lease_token, worker = request.pop(LEASE_KEY), request.pop(WORKER_KEY, None)
-    wire = request.pop(WIRE_KEY, None)
+    lease_token = request.pop(LEASE_KEY, None) or str(uuid4())
+    worker, arrival = request.pop(WORKER_KEY, None), request.pop(WIRE_KEY, None)
     job_id = request.pop(JOB_HEADER, None)
+    plugin.await_db()
     if job_id is None:
         from celery_jobs.adoption import adopt
 
-        job_id = adopt(plugin, wire)
+        job_id = adopt(plugin, arrival)
     queue = (request.get("delivery_info") or {}).get("routing_key") or ""
     claim = _claim(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
     if claim is None:
@@ -197,7 +203,8 @@ def _claim(plugin: Plugin, job_id: str, worker: str | None, lease_token: str, le
         elif answer.reason == answer.EXPIRED:
             from celery_jobs.telling import expire
 
-            expire(plugin, job_id)
+            with suppress(StoreUnavailable):  # the redispatcher ends it then
+                expire(plugin, job_id)
         emit("job.dropped", job_id=job_id, reason=answer.reason)
         return None
 

@@ -40,6 +40,7 @@ _WORDINGS = {
     "job.sent_again": (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
     "job.replayed": (logging.INFO, "job %(original_id)s is replayed as %(job_id)s"),
     "worker.dead": (logging.WARNING, "worker %(worker)s is silent and declared dead"),
+    "store.unavailable": (logging.WARNING, "waiting for the jobs database: %(error)s"),
     "service.failed": (logging.ERROR, "the service %(service)s failed: %(error)s"),
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs.errors import NotInstalled
+from celery_jobs.errors import NotInstalled, StoreUnavailable
+from celery_jobs.events import emit
 from celery_jobs.policy import Level, Policy, resolve
 from celery_jobs.settings import Settings, read_settings
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
 
 __all__ = ["ATTRIBUTE", "Plugin", "plugin_of"]
+
+AWAIT_PAUSE = 1.0
+"""Seconds between two tries to reach a database that is away."""
 
 ATTRIBUTE = "celery_jobs"
 """The plugin hangs on the app under this name."""
@@ -50,6 +55,15 @@ class Plugin:
             migrations.require(self._database)
             self._ready_in = os.getpid()
         return self._database
+
+    def await_db(self) -> Database:
+        """The jobs database, waiting for one that is away as long as it takes; raises SchemaOutdated."""
+        while True:
+            try:
+                return self.db
+            except StoreUnavailable as error:
+                emit("store.unavailable", error=str(error))
+                time.sleep(AWAIT_PAUSE)
 
     @property
     def unchecked_db(self) -> Database:

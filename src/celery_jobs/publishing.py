@@ -141,11 +141,10 @@ class RecordingProducer:
         wire = read_wire(self._plugin, options.get("headers") or {}, body)
         if wire is None:
             return self._publish_event(body, options)
-        running = execution.current()
+        running, submission = execution.current(), _submission.get() or Submission()
         if running is not None and running.is_retried_by(wire):
-            running.following = self._retry(wire, body, options)
+            running.following = self._retry(wire, body, options, submission)
             return None
-        submission = _submission.get() or Submission()
         self._set_priority(options, submission)
         message = capture(body, options, self._plugin.settings.max_payload_bytes)
         enqueued = self._record(wire, message, options, submission)
@@ -209,16 +208,13 @@ class RecordingProducer:
         enqueued: Enqueued,
         submission: Submission,
     ) -> None:
-        from celery_jobs.store.sends import mark_unsent
-
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
         plain["headers"] = {**(options.get("headers") or {}), JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         announced = submission.ignore_result or self._announce_result(wire)
         sent = announced and sender_of(self._plugin).publish(self._producer, message.body, **plain)
         if not sent and enqueued.sent_at is not None:
-            mark_unsent(self._plugin.db, enqueued.job_id, enqueued.sent_at)
-            emit("job.unsent", job_id=enqueued.job_id)
+            sender_of(self._plugin).note_unsent(enqueued.job_id, enqueued.sent_at)
 
     def _announce_result(self, wire: Wire) -> bool:
         """What `send_task` does before the seam: rpc:// declares its reply queue.
@@ -237,11 +233,13 @@ class RecordingProducer:
         if sender.breaker.allows():
             sender.guarded(self._producer, lambda: self._producer.publish(body, **{**options, "retry": False}))
 
-    def _retry(self, wire: Wire, body: Any, options: dict[str, Any]) -> Any:
+    def _retry(self, wire: Wire, body: Any, options: dict[str, Any], submission: Submission) -> Any:
         from celery_jobs.store.chains import Next
 
+        counted = submission.delay is not None  # a countdown counts by the database's clock, from the finish
         return Next(
-            scheduled_at=wire.eta,
+            delay=submission.delay or 0,
+            scheduled_at=None if counted else wire.eta,
             message=capture(body, options, self._plugin.settings.max_payload_bytes),
             queue=queue_of(options),
             expires_at=wire.expires_at,

@@ -6,15 +6,19 @@ A send that fails is never an error of the job: its row is marked unsent, and th
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import KombuError
 
 from celery_jobs.breaker import Breaker
 from celery_jobs.envelope import headers_for, properties_for
+from celery_jobs.errors import StoreUnavailable
+from celery_jobs.events import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from kombu import Producer
 
@@ -85,10 +89,16 @@ class Sender:
             **properties_for(job),
         )
         if not sent:
-            from celery_jobs.store.sends import mark_unsent
-
-            mark_unsent(self.plugin.db, job.job_id, job.sent_at)
+            self.note_unsent(job.job_id, job.sent_at)
         return int(sent)
+
+    def note_unsent(self, job_id: str, sent_at: datetime) -> None:
+        """Mark a job unsent after a send that failed; without a database the redispatcher finds it later."""
+        from celery_jobs.store.sends import mark_unsent
+
+        with suppress(StoreUnavailable):
+            mark_unsent(self.plugin.db, job_id, sent_at)
+        emit("job.unsent", job_id=job_id)
 
     def _declare(self, job: Outgoing) -> list[Any]:
         queues = self.plugin.app.amqp.queues

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from celery_jobs.errors import NoRetry, RetryAfter
+from celery_jobs.errors import NoRetry, RetryAfter, StoreUnavailable
 from celery_jobs.events import emit
-from celery_jobs.policy import level_from_json
+from celery_jobs.policy import level_from_json, resolve
+from celery_jobs.settings import QueueSettings
 from celery_jobs.states import FailureReason
 from celery_jobs.store.text import clean, error_message, error_traceback, error_type
 
@@ -29,10 +31,20 @@ def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) 
         return None
     if job.policy_retries + 1 >= job.max_attempts:
         return None
-    delay = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy)).delay(job.policy_retries)
+    delay = _delay(plugin, job)
     if isinstance(error, RetryAfter):
         delay = max(delay, error.seconds)
     return Next(delay=delay, by_policy=True)
+
+
+def _delay(plugin: Plugin, job: Claim) -> float:
+    """Seconds before the next attempt, as job, task and queue say now."""
+    try:
+        policy = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy))
+    except ValueError:
+        # The delays were taken out of the settings while this chain has attempts left: better late than lost.
+        policy = resolve(QueueSettings().level)
+    return policy.delay(job.policy_retries)
 
 
 def failure_of(plugin: Plugin, task: Any, error: BaseException, traceback: str | None = None) -> Failure:
@@ -60,8 +72,11 @@ def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> 
     if outcome is None:
         emit("job.fenced", job)
     elif isinstance(outcome, Ended):
-        emit("job.cancelled", job)
+        from celery_jobs.telling import tell
+
+        tell(plugin, outcome.original_id)  # Celery believes that a retry waits
     else:
         emit("job.retried", job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
         if outcome.sent_at is not None:
-            sender_of(plugin).send_stored([outcome.job_id])
+            with suppress(StoreUnavailable):  # the redispatcher sends it then
+                sender_of(plugin).send_stored([outcome.job_id])

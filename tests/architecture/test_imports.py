@@ -12,14 +12,13 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "policy", "errors", "ids", "breaker", "priority", "soft_limit"),
+    ("states", "policy", "errors", "ids", "breaker", "priority", "soft_limit", "events"),
     ("settings",),
     ("options",),
     ("store",),
     ("plugin",),
     ("runs",),
     ("envelope",),
-    ("events",),
     ("logs",),
     ("sending",),
     ("recording",),

@@ -81,7 +81,7 @@ def _retry(
     if original is None:
         return None
     if original.cancel_requested_at is not None:
-        return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms)
+        return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=True)
     is_original = job.id == job.original_id
     verdict = FinalStatus.RETRYING if is_original else FinalStatus.FAILED_WITH_RETRIES
     if not mark_finished(
@@ -174,11 +174,17 @@ def bury(db: Database, job: Claim, failure: Failure, duration_ms: int | None = N
 
 
 def verdict_of(retries_enabled: bool) -> FinalStatus:
+    """What a chain that has failed for good is called."""
     return FinalStatus.DEAD_LETTERED if retries_enabled else FinalStatus.FAILED_NO_RETRIES
 
 
 def _end(
-    connection: Connection, job: Claim, failure: Failure, verdict: FinalStatus, duration_ms: int | None
+    connection: Connection,
+    job: Claim,
+    failure: Failure,
+    verdict: FinalStatus,
+    duration_ms: int | None,
+    untold: bool = False,
 ) -> Ended | None:
     cancelled = verdict is FinalStatus.CANCELLED
     is_original = job.id == job.original_id
@@ -188,7 +194,7 @@ def _end(
         row = connection.execute(select(jobs.c.lease_token, jobs.c.finished_at).where(jobs.c.id == job.id)).first()
         ours = row is not None and row.lease_token == job.lease_token and row.finished_at is not None
         return Ended(job.original_id, verdict) if ours else None
-    return end_chain(connection, job.original_id, verdict, failure)
+    return end_chain(connection, job.original_id, verdict, failure, untold)
 
 
 def end_chain(
@@ -211,6 +217,7 @@ def end_chain(
 
 
 def failure_columns(failure: Failure) -> dict[str, Any]:
+    """A failure as the columns of its attempt."""
     return {
         "failure_reason": failure.reason,
         "error_type": failure.error_type or None,

@@ -150,7 +150,7 @@ def hold(db: Database, job_id: str) -> bool:
         done = connection.execute(update(jobs).where(jobs.c.id == job_id, _waiting).values(sent_at=None))
         return done.rowcount == 1
 
-    return db.run(transition)
+    return db.persist(transition)
 
 
 def unsent_queues(db: Database) -> list[str]:

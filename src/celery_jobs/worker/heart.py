@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from celery_jobs.errors import StoreUnavailable
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
 
 __all__ = ["Heart"]
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 
 class Heart:
@@ -36,14 +33,8 @@ class Heart:
 
     def start(self) -> None:
         """Register, waiting for a database that is away, and begin to beat; raises SchemaOutdated."""
-        pause = FIRST_PAUSE
-        while not self.worker_id:
-            try:
-                self._register()
-            except StoreUnavailable as error:
-                emit("service.failed", service="worker's registration", error=str(error))
-                time.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+        self.plugin.await_db()
+        self._register()
         self._thread.start()
 
     def stop(self) -> None:
