@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_jobs import soft_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class SoftLimitError(Exception):
@@ -26,16 +30,25 @@ def handler() -> Iterator[None]:
 
 
 def test_a_limit_that_is_held_back_raises_when_it_is_let_through() -> None:
-    mask = soft_limit.hold()
+    soft_limit.hold()
     os.kill(os.getpid(), signal.SIGUSR1)
     with pytest.raises(SoftLimitError):
-        soft_limit.let(mask)
+        soft_limit.let()
+
+
+def test_a_limit_that_another_thread_receives_is_held_back_too() -> None:
+    soft_limit.hold()
+    thread = threading.Thread(target=lambda: signal.raise_signal(signal.SIGUSR1))
+    thread.start()
+    thread.join()
+    with pytest.raises(SoftLimitError):
+        soft_limit.let()
 
 
 def test_a_limit_that_comes_after_the_end_is_forgotten() -> None:
-    mask = soft_limit.hold()
+    soft_limit.hold()
     os.kill(os.getpid(), signal.SIGUSR1)
     soft_limit.drop()
-    soft_limit.let(mask)
+    soft_limit.let()
     with pytest.raises(SoftLimitError):
         os.kill(os.getpid(), signal.SIGUSR1)

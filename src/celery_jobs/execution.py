@@ -127,29 +127,30 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
 
     def trace(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         request = {} if request is None else request
-        mask = soft_limit.hold()
+        soft_limit.hold()
         try:
             if not request.keys() & {JOB_HEADER, WIRE_KEY}:
+                soft_limit.let()
                 return tracer(uuid, args, kwargs, request)  # not from a worker's request of ours: nothing to claim
             execution = _begin(plugin, task, request)
             if execution is None:
                 return _dropped()
-            outcome = _run(execution, mask, tracer, (uuid, args, kwargs, request))
+            outcome = _run(execution, tracer, (uuid, args, kwargs, request))
             _finish(execution, outcome)
         finally:
             soft_limit.drop()
-            soft_limit.let(mask)
+            soft_limit.let()
         return outcome
 
     trace.__wrapped__ = tracer  # type: ignore[attr-defined]
     return trace
 
 
-def _run(execution: Execution, mask: Any, tracer: Callable[..., Any], call: tuple[Any, ...]) -> Any:
+def _run(execution: Execution, tracer: Callable[..., Any], call: tuple[Any, ...]) -> Any:
     """Run Celery's tracer, soft limits let through; where it fails itself the attempt is not left processing."""
     token = _current.set(execution)
     try:
-        soft_limit.let(mask)
+        soft_limit.let()
         return tracer(*call)
     except Exception as error:
         soft_limit.hold()

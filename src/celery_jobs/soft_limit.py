@@ -1,4 +1,8 @@
-"""Celery's soft time limit raises anywhere in a pool process's main thread; a claim or a finish must not be hit."""
+"""Celery's soft time limit raises anywhere in a pool process's main thread; a claim or a finish must not be hit.
+
+The pool sends a signal to the process, which any thread may receive, so that a mask would not do: its handler,
+which Python runs in the main thread, is wrapped.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,55 @@ _SIGNAL: Any = getattr(signal, "SIGUSR1", None)
 """By which the prefork pool has SoftTimeLimitExceeded raised."""
 
 
-def hold() -> Any:
-    """Hold the limit back, and give what `let` needs; None where it cannot hit."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, {_SIGNAL}) if _can_hit() else None
+class _Guard:
+    """The handler in place of the pool's, which it calls at once, later, or never."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+        self.held = False
+        self.pending = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.held:
+            self.pending = True
+        else:
+            self.handler(number, frame)
 
 
-def let(before: Any) -> None:
+def hold() -> None:
+    """Hold the limit back from here on."""
+    guard = _guard()
+    if guard is not None:
+        guard.held = True
+
+
+def let() -> None:
     """Let the limit through again; one that was held back raises now."""
-    if before is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    guard = _guard()
+    if guard is None:
+        return
+    guard.held = False
+    if guard.pending:
+        guard.pending = False
+        guard.handler(_SIGNAL, None)
 
 
 def drop() -> None:
     """Forget a limit that was held back: the attempt has ended before it."""
-    if _can_hit() and _SIGNAL in signal.sigpending():
-        # Ignoring a signal discards the one that is pending.
-        signal.signal(_SIGNAL, signal.signal(_SIGNAL, signal.SIG_IGN))
+    guard = _guard()
+    if guard is not None:
+        guard.pending = False
 
 
-def _can_hit() -> bool:
-    return _SIGNAL is not None and threading.current_thread() is threading.main_thread()
+def _guard() -> _Guard | None:
+    """The guard of this process; None where no limit can hit."""
+    if _SIGNAL is None or threading.current_thread() is not threading.main_thread():
+        return None
+    handler = signal.getsignal(_SIGNAL)
+    if isinstance(handler, _Guard):
+        return handler
+    if not callable(handler):
+        return None
+    guard = _Guard(handler)
+    signal.signal(_SIGNAL, guard)
+    return guard

@@ -30,11 +30,11 @@ def app(broker_url: str, new_sqlite_database: Callable[[], str]) -> Iterator[Cel
     """An app with two tasks, of which one always fails."""
     app = make_app(broker_url, new_sqlite_database(), jobs_queue_defaults={"retry_delays": []})
 
-    @app.task(name="add", shared=False)
+    @app.task(name="cli.add", shared=False)
     def add(x: int, y: int = 0) -> int:
         return x + y
 
-    @app.task(name="fail", shared=False)
+    @app.task(name="cli.fail", shared=False)
     def fail(reason: str) -> None:
         raise ValueError(reason)
 

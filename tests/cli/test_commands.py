@@ -28,20 +28,20 @@ def lines(output: str) -> list[dict[str, Any]]:
 def dead(app: Celery) -> str:
     """The id of a dead letter."""
     with working(app):
-        job_id = str(app.tasks["fail"].delay("no stock").job_id)
+        job_id = str(app.tasks["cli.fail"].delay("no stock").job_id)
         wait_until(lambda: Jobs(app).get(job_id).has_ended)
     return job_id
 
 
 def test_list_shows_runs_newest_first(app: Celery, run: Run) -> None:
     assert run("list").stdout == "no jobs\n"
-    first, second = app.tasks["add"].delay(1), app.tasks["add"].delay(2)
+    first, second = app.tasks["cli.add"].delay(1), app.tasks["cli.add"].delay(2)
     assert [row["id"] for row in lines(run("list", "--json").stdout)] == [second.job_id, first.job_id]
     assert run("list").stdout.index(second.job_id) < run("list").stdout.index(first.job_id)
 
 
 def test_list_pages_by_cursor(app: Celery, run: Run) -> None:
-    ids = [app.tasks["add"].delay(n).job_id for n in range(3)]
+    ids = [app.tasks["cli.add"].delay(n).job_id for n in range(3)]
     first = run("list", "--limit", "2", "--json")
     assert [row["id"] for row in lines(first.stdout)] == [ids[2], ids[1]]
     cursor = first.stderr.split()[-1]
@@ -64,7 +64,7 @@ def test_an_unknown_state_is_an_error_that_lists_the_known_ones(run: Run) -> Non
 
 def test_show_tells_the_whole_chain(run: Run, dead: str) -> None:
     shown = run("show", dead).stdout
-    for words in ("fail", "dead_lettered", "('no stock')", "ValueError: no stock", "Traceback"):
+    for words in ("cli.fail", "dead_lettered", "('no stock')", "ValueError: no stock", "Traceback"):
         assert words in shown
     (told,) = lines(run("show", dead, "--json").stdout)
     assert told["final_status"] == "dead_lettered"
@@ -95,21 +95,21 @@ def test_dead_letters_are_listed_replayed_and_purged(app: Celery, run: Run, dead
 
 
 def test_only_dead_letters_can_be_purged(app: Celery, run: Run) -> None:
-    job_id = app.tasks["add"].delay(1).job_id
+    job_id = app.tasks["cli.add"].delay(1).job_id
     result = run("dlq", "purge", job_id, "--yes")
     assert result.exit_code == 1
     assert "not in the dead-letter queue" in result.stderr
 
 
 def test_arguments_that_no_longer_fit_the_task_are_not_replayed(app: Celery, run: Run, dead: str) -> None:
-    app.tasks["fail"].run = lambda: None
+    app.tasks["cli.fail"].run = lambda: None
     result = run("replay", dead)
     assert result.exit_code == 1
     assert "no longer fit" in result.stderr
 
 
 def test_a_waiting_job_is_cancelled_and_again_without_error(app: Celery, run: Run) -> None:
-    job_id = app.tasks["add"].apply_async((1,), delay=3600).job_id
+    job_id = app.tasks["cli.add"].apply_async((1,), delay=3600).job_id
     assert run("cancel", job_id).stdout == f"{job_id} is cancelled\n"
     assert run("cancel", job_id).exit_code == 0
 
@@ -121,7 +121,7 @@ def test_a_run_that_ended_otherwise_cannot_be_cancelled(run: Run, dead: str) -> 
 
 
 def test_a_live_run_cannot_be_replayed(app: Celery, run: Run) -> None:
-    result = run("replay", app.tasks["add"].delay(1).job_id)
+    result = run("replay", app.tasks["cli.add"].delay(1).job_id)
     assert result.exit_code == 1
     assert "has not ended" in result.stderr
 
@@ -136,8 +136,8 @@ def test_check_finds_what_is_broken_and_ends_with_1(app: Celery, run: Run, dead:
 
 
 def test_promote_sweep_and_reap_say_what_they_did(app: Celery, run: Run) -> None:
-    app.tasks["add"].apply_async((1,), delay=61)
-    app.tasks["add"].apply_async((1,), delay=3600)
+    app.tasks["cli.add"].apply_async((1,), delay=61)
+    app.tasks["cli.add"].apply_async((1,), delay=3600)
     assert run("promote").stdout == "1 job(s) promoted, 0 sent again or ended\n"
     assert run("sweep").stdout == "0 dead letter(s) and 0 old run(s) deleted\n"
     assert lines(run("reap", "--json").stdout) == [{"service": "reaper", "handled": 0}]

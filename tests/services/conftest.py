@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def app(broker_url: str, database_url: str) -> Iterator[Celery]:
     app = make_app(broker_url, database_url, jobs_promote_batch=10)
 
-    @app.task(name="add", shared=False)
+    @app.task(name="services.add", shared=False)
     def add(x: int, y: int = 0) -> int:
         return x + y
 

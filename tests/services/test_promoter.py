@@ -34,7 +34,7 @@ def received(broker_url: str) -> list[dict[str, Any]]:
 def test_a_held_job_goes_out_when_it_falls_due_within_75_s(
     app: Celery, service: Callable[[str], Service], depth: Callable[[], int], later: Callable[[float], None]
 ) -> None:
-    app.tasks["add"].apply_async((1,), delay=600)
+    app.tasks["services.add"].apply_async((1,), delay=600)
     assert service("promoter").run_once() == 0
     later(520)  # 80 s to go
     assert service("promoter").run_once() == 0
@@ -48,7 +48,7 @@ def test_what_goes_out_later_is_what_its_caller_sent(
     app: Celery, service: Callable[[str], Service], broker_url: str, later: Callable[[float], None]
 ) -> None:
     """The same call on an app without the plugin says what the message has to be."""
-    add = app.tasks["add"]
+    add = app.tasks["services.add"]
     options: dict[str, Any] = {
         "task_id": "mine",
         "headers": {"traceparent": "00-1-2-01"},
@@ -68,11 +68,11 @@ def test_what_goes_out_later_is_what_its_caller_sent(
         "ignore_result": True,
     }
     plain = make_app(broker_url, "sqlite:///unused", install=False)
-    plain.send_task("add", (1,), {"y": 2}, **options)
+    plain.send_task("services.add", (1,), {"y": 2}, **options)
     (expected,) = received(broker_url)
     with Redis.from_url(broker_url) as client:
         client.flushdb()
-    app.send_task("add", (1,), {"y": 2}, countdown=600, **options)
+    app.send_task("services.add", (1,), {"y": 2}, countdown=600, **options)
     later(600)
     assert service("promoter").run_once() == 1
     (message,) = received(broker_url)
@@ -94,7 +94,7 @@ def test_what_goes_out_later_is_what_its_caller_sent(
 def test_the_time_to_live_of_a_promoted_job_is_what_remains_of_its_expiry(
     app: Celery, service: Callable[[str], Service], broker_url: str, later: Callable[[float], None]
 ) -> None:
-    app.tasks["add"].apply_async((1,), countdown=61, expires=600)
+    app.tasks["services.add"].apply_async((1,), countdown=61, expires=600)
     service("promoter").run_once()
     (message,) = received(broker_url)
     assert 590_000 < int(message["properties"]["expiration"]) <= 600_000
@@ -104,7 +104,7 @@ def test_at_most_one_batch_a_queue_goes_out_ahead_of_its_time(
     app: Celery, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:
     for n in range(25):
-        app.tasks["add"].apply_async((n,), delay=70)
+        app.tasks["services.add"].apply_async((n,), delay=70)
     assert service("promoter").run_once() == 10
     later(70)
     assert service("promoter").run_once() == 15
@@ -114,7 +114,7 @@ def test_two_promoters_at_once_send_each_job_once(
     app: Celery, service: Callable[[str], Service], depth: Callable[[], int], later: Callable[[float], None]
 ) -> None:
     for n in range(60):
-        app.tasks["add"].apply_async((n,), delay=600)
+        app.tasks["services.add"].apply_async((n,), delay=600)
     later(600)
     threads = [threading.Thread(target=service("promoter").run_once) for _ in range(4)]
     for thread in threads:
@@ -128,7 +128,7 @@ def test_two_promoters_at_once_send_each_job_once(
 def test_a_paused_queue_is_not_promoted(
     app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:
-    app.tasks["add"].apply_async((1,), delay=600)
+    app.tasks["services.add"].apply_async((1,), delay=600)
     plugin.db.run(lambda connection: connection.execute(queues.insert().values(name="celery", paused_at=now())))
     later(600)
     assert service("promoter").run_once() == 0

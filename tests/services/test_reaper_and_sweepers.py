@@ -29,7 +29,7 @@ def claim(plugin: Plugin, job_id: str, worker: str | None) -> Claim:
 
 def end(app: Celery, plugin: Plugin, dead: bool = False) -> str:
     """A job that has just ended, as a success or as a dead letter."""
-    job_id = str(app.tasks["add"].delay(1).job_id)
+    job_id = str(app.tasks["services.add"].delay(1).job_id)
     claimed = claim(plugin, job_id, workers.register(plugin.db, "w@here", 1, ["celery"]))
     if dead:
         chains.bury(plugin.db, claimed, Failure("exception", "ValueError", "no"))
@@ -45,7 +45,7 @@ def test_jobs_of_a_worker_silent_for_60_s_are_pending_again_and_sent(
     later: Callable[[float], None],
     depth: Callable[[], int],
 ) -> None:
-    job_id = app.tasks["add"].delay(1).job_id
+    job_id = app.tasks["services.add"].delay(1).job_id
     claim(plugin, job_id, workers.register(plugin.db, "w@here", 1, ["celery"]))
     before = depth()
     later(59)
@@ -60,7 +60,7 @@ def test_jobs_of_a_worker_silent_for_60_s_are_pending_again_and_sent(
 def test_a_worker_that_beats_keeps_its_jobs_past_their_lease(
     app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:
-    job_id = app.tasks["add"].delay(1).job_id
+    job_id = app.tasks["services.add"].delay(1).job_id
     worker = workers.register(plugin.db, "w@here", 1, ["celery"])
     claim(plugin, job_id, worker)
     later(5000)
@@ -72,7 +72,7 @@ def test_a_worker_that_beats_keeps_its_jobs_past_their_lease(
 def test_the_third_loss_ends_the_chain_and_its_caller_is_told(
     app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:
-    result = app.tasks["add"].delay(1)
+    result = app.tasks["services.add"].delay(1)
     for _ in range(3):
         claim(plugin, result.job_id, workers.register(plugin.db, "w@here", 1, ["celery"]))
         later(61)
@@ -100,7 +100,7 @@ def test_what_is_older_than_its_retention_is_deleted(
     assert service(sweeper).run_once() == 0
     later(120)
     end(app, plugin, dead)
-    live = app.tasks["add"].delay(1).job_id
+    live = app.tasks["services.add"].delay(1).job_id
     other = {"dead-letter-sweeper": "history-sweeper", "history-sweeper": "dead-letter-sweeper"}[sweeper]
     assert service(other).run_once() == 0
     assert service(sweeper).run_once() == 1

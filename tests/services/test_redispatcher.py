@@ -39,7 +39,7 @@ def test_lost_messages_are_sent_again_after_120_s(
     broker_url: str,
 ) -> None:
     for n in range(5):
-        app.tasks["add"].delay(n)
+        app.tasks["services.add"].delay(n)
     flush(broker_url)
     later(100)
     assert service("redispatcher").run_once() == 0
@@ -52,7 +52,7 @@ def test_a_deep_queue_is_not_doubled(
     app: Celery, service: Callable[[str], Service], depth: Callable[[], int], later: Callable[[float], None]
 ) -> None:
     for n in range(5):
-        app.tasks["add"].delay(n)
+        app.tasks["services.add"].delay(n)
     later(10_000)
     assert service("redispatcher").run_once() == 0
     assert depth() == 5
@@ -66,7 +66,7 @@ def test_only_as_many_are_sent_again_as_the_broker_lacks(
     broker_url: str,
 ) -> None:
     for n in range(5):
-        app.tasks["add"].delay(n)
+        app.tasks["services.add"].delay(n)
     with Redis.from_url(broker_url) as client:
         client.lpop("celery\x06\x166", 2)
     later(130)
@@ -77,7 +77,7 @@ def test_only_as_many_are_sent_again_as_the_broker_lacks(
 def test_the_wait_doubles_with_each_send(
     app: Celery, service: Callable[[str], Service], later: Callable[[float], None], broker_url: str
 ) -> None:
-    app.tasks["add"].delay(1)
+    app.tasks["services.add"].delay(1)
     waits = []
     for _ in range(4):
         flush(broker_url)
@@ -92,7 +92,7 @@ def test_the_wait_doubles_with_each_send(
 def test_a_queue_that_no_worker_of_ours_serves_is_left_alone(
     app: Celery, service: Callable[[str], Service], later: Callable[[float], None], broker_url: str
 ) -> None:
-    app.tasks["add"].apply_async((1,), queue="elsewhere")
+    app.tasks["services.add"].apply_async((1,), queue="elsewhere")
     flush(broker_url)
     later(1000)
     assert service("redispatcher").run_once() == 0
@@ -101,7 +101,7 @@ def test_a_queue_that_no_worker_of_ours_serves_is_left_alone(
 def test_what_expired_unclaimed_is_cancelled_and_its_caller_told(
     app: Celery, service: Callable[[str], Service], later: Callable[[float], None], broker_url: str
 ) -> None:
-    result = app.tasks["add"].apply_async((1,), expires=60)
+    result = app.tasks["services.add"].apply_async((1,), expires=60)
     flush(broker_url)
     later(61)
     assert service("redispatcher").run_once() == 1
@@ -116,7 +116,7 @@ def test_a_verdict_that_celery_did_not_hear_is_told_again(
 ) -> None:
     from celery_jobs.store import endings
 
-    result = app.tasks["add"].apply_async((1,), delay=600)
+    result = app.tasks["services.add"].apply_async((1,), delay=600)
     assert endings.cancel(plugin.db, result.job_id)  # the process ends before it can tell
     assert result.state == "PENDING"
     assert service("redispatcher").run_once() == 1
