@@ -82,7 +82,7 @@ class Execution:
         """Run the task's body; a failure that the policy retries leaves as Celery's Retry."""
         self.entered = True
         try:
-            return body(*args, **kwargs)
+            result = body(*args, **kwargs)
         except (Retry, Ignore, Reject):
             raise
         except Exception as error:
@@ -93,9 +93,16 @@ class Execution:
         finally:
             self.body_done = True
             self._require_lease()
+        if self.following is not None:
+            # retry(throw=False): the caller sees RETRY while a retry waits, as with any other.
+            raise Retry(when=self.following.delay)
+        return result
 
     def _judge(self, error: Exception) -> Exception:
-        if self.gave_up or self.following is not None or _left_to_autoretry(self.task, error):
+        if self.following is not None:
+            retried: Exception = Retry(exc=error, when=self.following.delay)
+            return retried
+        if self.gave_up or _left_to_autoretry(self.task, error):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:

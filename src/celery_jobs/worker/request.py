@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -133,11 +134,16 @@ class JobRequest(Request):  # type: ignore[misc]
         failure = Failure(FailureReason.TIMEOUT, "TimeLimitExceeded", f"hard time limit of {error.args[0]} s")
         following = next_by_policy(self._plugin, claim, error, self.task)
         if following is None:
-            ended = chains.bury(self._plugin.db, claim, failure)
+            ended = chains.bury(self._plugin.db, claim, failure, self._duration_ms)
             emit("job.fenced" if ended is None else f"job.{ended.final_status}", claim, error=failure.message)
             return False
-        after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following))
+        after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following, self._duration_ms))
         return True
+
+    @property
+    def _duration_ms(self) -> int | None:
+        """Milliseconds since a child took the job."""
+        return None if self.time_start is None else round((time.time() - self.time_start) * 1000)
 
     def _put_back(self) -> None:
         task_ready(self)

@@ -1,0 +1,1 @@
+"""The demo: a small shop on real processes, whose jobs fail, wait, die and come back while one watches."""

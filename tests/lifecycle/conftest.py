@@ -1,0 +1,95 @@
+"""One shop with one worker process a database, shared by all stories; each story has job ids of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis
+from sqlalchemy import make_url
+
+from celery_jobs.store import invariants
+from tests.lifecycle.shop import CONCURRENCY, SERVED, make_app
+from tests.lifecycle.stories import Shop
+from tests.processes import SOURCE, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.databases import Databases
+
+# Apart from the broker databases of other tests, which flush theirs; two for each xdist worker.
+FIRST_BROKER_DATABASE = 8
+KINDS = ("sqlite", "postgresql")
+
+DATABASES = [pytest.param(kind, marks=pytest.mark.xdist_group(f"lifecycle-{kind}")) for kind in KINDS]
+
+
+@pytest.fixture(scope="package", params=DATABASES)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="package")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory, database_kind: str) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp(f"shop-{database_kind}")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="package")
+def database_url(request: pytest.FixtureRequest, database_kind: str, shop_folder: Path) -> Iterator[str]:
+    """A migrated database for all stories."""
+    if database_kind == "sqlite":
+        file = shop_folder / "jobs.sqlite3"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite:///{file}"
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    name = f"jobs_lifecycle_{uuid.uuid4().hex[:16]}"
+    yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
+    databases.drop_database(name)
+
+
+@pytest.fixture(scope="package")
+def broker_url(valkey: str, database_kind: str) -> str:
+    """A broker, and result backend, for all stories."""
+    xdist_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    number = FIRST_BROKER_DATABASE + 2 * xdist_worker + KINDS.index(database_kind)
+    url = make_url(valkey).set(database=str(number)).render_as_string(hide_password=False)
+    with Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="package")
+def running_shop(broker_url: str, database_url: str, shop_folder: Path) -> Iterator[Shop]:
+    app = make_app(broker_url, database_url)
+    with Worker(
+        "tests.lifecycle.worker:app",
+        shop_folder,
+        broker_url=broker_url,
+        result_backend=broker_url,
+        concurrency=CONCURRENCY,
+        queues=SERVED,
+        env={
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent)]),
+            "SHOP_BROKER_URL": broker_url,
+            "SHOP_DATABASE_URL": database_url,
+        },
+    ).wait_ready() as worker:
+        yield Shop(app, worker, shop_folder)
+    app.celery_jobs.db.dispose()
+    app.backend.client.close()
+    app.close()
+
+
+@pytest.fixture(autouse=True)
+def shop(running_shop: Shop) -> Iterator[Shop]:
+    """The shop; after each story the store must hold its invariants."""
+    yield running_shop
+    assert invariants.check(running_shop.db) == []
