@@ -274,7 +274,7 @@ def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
 
 
 def _release(execution: Execution) -> None:
-    from celery_jobs.store.attempts import release
+    from celery_jobs.store.endings import release
 
     release(execution.plugin.db, execution.job.id, execution.job.lease_token)
     emit("job.released", execution.job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -97,8 +98,9 @@ def _scheduled_at(given: dict[str, Any]) -> datetime | None:
     named = [name for name in ("scheduled_at", "run_at", "delay") if name in given]
     if len(named) > 1:
         raise InvalidJob(named[1], f"{' and '.join(named)} say the same; give one")
-    moment = given.pop("scheduled_at", None) or given.pop("run_at", None)
-    return None if moment is None else _moment(named[0], moment)
+    if not named or named[0] == "delay":
+        return None
+    return _moment(named[0], given.pop(named[0]))
 
 
 def _moment(name: str, value: Any) -> datetime:
@@ -109,7 +111,10 @@ def _moment(name: str, value: Any) -> datetime:
             raise InvalidJob(name, f"an ISO 8601 moment is expected, not {value!r}") from None
     if not isinstance(value, datetime):
         raise InvalidJob(name, f"an ISO 8601 moment or a datetime is expected, not {value!r}")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidJob(name, f"a moment between the years 1 and 9999 in UTC is expected, not {value}") from None
 
 
 def _delay(name: str, value: Any) -> float:
@@ -121,14 +126,14 @@ def _delay(name: str, value: Any) -> float:
 
 
 def _key(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or "\x00" in value:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or not _storable(value):
         raise InvalidJob(name, f"a text of 1 to {MAX_KEY_LENGTH} characters is expected, not {value!r}")
     return value
 
 
 def _limit(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidJob(name, f"a whole number from 1 is expected, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise InvalidJob(name, f"a whole number from 1 to 2,147,483,647 is expected, not {value!r}")
     return value
 
 
@@ -145,16 +150,34 @@ def _tags(name: str, value: Any) -> list[str] | dict[str, Any]:
         tags = list(value) if isinstance(value, list | tuple) else sorted(value)
     else:
         raise InvalidJob(name, f"a list of texts or an object is expected, not {value!r}")
+    if not _is_json(tags):
+        raise InvalidJob(name, f"texts without NUL, and values that JSON has, are expected, not {value!r}")
     if len(tags) > MAX_TAGS:
         raise InvalidJob(name, f"at most {MAX_TAGS} tags, not {len(tags)}")
     return tags
 
 
 def _url(name: str, value: Any) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
+    try:
+        parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
+    except ValueError:
+        parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidJob(name, f"an http or https URL is expected, not {value!r}")
     return str(value)
+
+
+def _storable(text: str) -> bool:
+    """Whether a database takes the text: no NUL, no lone surrogates."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return "\\u0000" not in text and _storable(text)
 
 
 _CHECKS = {

@@ -89,6 +89,8 @@ def _parse_mapping(value: dict[str, Any]) -> Policy:
         raise ValueError(f"unknown keys {sorted(unknown)}; a policy has delays, max_attempts and jitter")
     delays = tuple(_seconds(delay) for delay in value.get("delays", ()))
     attempts = value.get("max_attempts")
+    if attempts is not None:
+        _whole("max_attempts", attempts)
     return Policy(delays, 1 + len(delays) if attempts is None else attempts, bool(value.get("jitter", False)))
 
 

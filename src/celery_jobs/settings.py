@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from celery_jobs.errors import InvalidSettings
-from celery_jobs.policy import MAX_ATTEMPTS, Level, parse_policy, resolve
+from celery_jobs.policy import MAX_ATTEMPTS, Level, parse_level, resolve
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -153,7 +153,7 @@ def _queues(given: Any, defaults: QueueSettings, problems: list[str]) -> dict[st
 
 def _queue(given: Any, base: QueueSettings, where: str, problems: list[str]) -> QueueSettings:
     if isinstance(given, QueueSettings):
-        return given
+        given = {f.name: getattr(given, f.name) for f in fields(QueueSettings)}
     if not isinstance(given, Mapping):
         problems.append(f"{where}: a dictionary is expected, not {given!r}")
         return base
@@ -161,7 +161,8 @@ def _queue(given: Any, base: QueueSettings, where: str, problems: list[str]) -> 
     before = len(problems)
     accepted = _queue_values(given, where, problems)
     if "retry_delays" in accepted:
-        merged["max_attempts"] = None  # a level that gives delays without max_attempts sets both
+        # A level that gives delays without max_attempts sets both; a list is exact.
+        merged.update(max_attempts=None, jitter=False)
     merged.update(accepted)
     queue = QueueSettings(**merged)
     if len(problems) == before and queue.retries_enabled:
@@ -184,17 +185,20 @@ def _queue_values(given: Mapping[str, Any], where: str, problems: list[str]) -> 
 
 
 def _unfold_policy(values: dict[str, Any], accepted: dict[str, Any], where: str, problems: list[str]) -> None:
-    retries = values.pop("max_retries", None)
-    if isinstance(retries, int) and values.setdefault("max_attempts", retries + 1) != retries + 1:
-        problems.append(f"{where}: max_attempts {values['max_attempts']} and max_retries {retries} disagree")
+    """Read the four ways to say a policy as the job's and the task's are read."""
+    given = {name: values.pop(name) for name in ("retry_policy", "retry_delays", "max_retries") if name in values}
+    if not given:
+        return
+    attempts = values.pop("max_attempts", None)
     try:
-        if "retry_policy" in values:
-            policy = parse_policy(values.pop("retry_policy"))
-            accepted.update(retry_delays=policy.delays, max_attempts=policy.max_attempts, jitter=policy.jitter)
-        if "retry_delays" in values:
-            accepted["retry_delays"] = parse_policy(values.pop("retry_delays")).delays
+        level = parse_level(**given, max_attempts=attempts)
     except (TypeError, ValueError) as error:
         problems.append(f"{where}: {error}")
+        return
+    if level.delays is not None:
+        accepted.update(retry_delays=level.delays, jitter=level.jitter)
+    if level.max_attempts is not None:
+        accepted["max_attempts"] = level.max_attempts
 
 
 def _check_policy(queue: QueueSettings, where: str, problems: list[str]) -> None:

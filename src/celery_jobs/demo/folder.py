@@ -14,7 +14,7 @@ __all__ = ["DATABASE", "FolderRefused", "claimed"]
 
 MARKER = ".celery-jobs-demo"
 DATABASE = "jobs.sqlite3"
-OWN = ("*.log", f"{DATABASE}*", "warehouse-is-down")
+OWN = ("*.log", f"{DATABASE}*", "warehouse-is-down", "memory-is-short")
 """What the demo leaves in its folder, and the next run deletes."""
 
 

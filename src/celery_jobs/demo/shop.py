@@ -7,6 +7,7 @@ folder: then waits and intervals are seconds, and a celeryconfig that is not the
 from __future__ import annotations
 
 import os
+import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +19,16 @@ import celery_jobs
 from celery_jobs import beat
 from celery_jobs.settings import Settings
 
-__all__ = ["DEMO_VARIABLE", "OUTAGE", "app"]
+__all__ = ["DEMO_VARIABLE", "OUTAGE", "SHORTAGE", "app"]
 
 DEMO_VARIABLE = "CELERY_JOBS_DEMO"
 """The environment variable that names the tour's data folder."""
 
 OUTAGE = Path(os.environ.get(DEMO_VARIABLE, ""), "warehouse-is-down")
 """While this file exists the warehouse does not answer."""
+
+SHORTAGE = Path(os.environ.get(DEMO_VARIABLE, ""), "memory-is-short")
+"""If this file exists the next report's process is killed."""
 
 WORK_SECONDS = 0.4
 """What the work of a task takes, so that one can see it run."""
@@ -85,7 +89,17 @@ def sync_inventory(warehouse: str) -> str:
     time.sleep(WORK_SECONDS)
     if OUTAGE.exists():
         raise ConnectionError("the warehouse is down")
-    return f"{warehouse}: 1,204 articles"
+    return f"{warehouse} synced"
+
+
+@app.task(name="build_report")  # type: ignore[untyped-decorator]
+def build_report(month: str) -> str:
+    """Lose the process that runs it, once, where memory is short."""
+    time.sleep(WORK_SECONDS)
+    if SHORTAGE.exists():
+        SHORTAGE.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"{month}: 312 orders"
 
 
 @app.task(name="send_receipt")  # type: ignore[untyped-decorator]

@@ -56,6 +56,7 @@ def dies_and_comes_back(act: Act) -> Steps:
     act.promise("the old entry's final_status", dead.run.final_status, "dead_lettered")
     act.promise("the old entry's replayed_as", dead.run.replayed_as, replay.id)
     yield from act.until(lambda: _flower_knows(act, replay), "Flower shows the replay")
+    act.lines[-1].remark = "replay; Flower shows it"
 
 
 def _replayed(act: Act, dead: Run) -> Steps:
@@ -74,6 +75,17 @@ def is_one_job(act: Act) -> Steps:
     yield from act.until_ended(act.lines[0])
     _expect(act, act.lines[0].run, "success", ["completed"])
     act.promise("receipts in SQL", len(act.jobs.list(task="send_receipt")), 1)
+
+
+def survives_its_process(act: Act) -> Steps:
+    """A lost process is no failure of the job: the same attempt runs again."""
+    shop.SHORTAGE.touch()
+    act.send(shop.build_report, "March")
+    (line,) = act.lines
+    yield from act.until_ended(line)
+    _expect(act, line.run, "success", ["completed"])
+    act.promise("losses", line.run.losses, 1)
+    line.remark = "lost a process"
 
 
 def starts_on_time(act: Act) -> Steps:
@@ -135,6 +147,11 @@ STORIES = (
         dies_and_comes_back,
     ),
     Story("is one job", "asked for twice under one idempotency key, it is made and run once", is_one_job),
+    Story(
+        "survives its process",
+        "the process that runs it is killed (SIGKILL); the same attempt runs again",
+        survives_its_process,
+    ),
     Story(
         "starts on time",
         "due in 5 s: delays up to 60 s go to the broker at once, the worker waits",

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Service"]
 
-TICK_TOLERANCE = 0.75
-"""Of the interval; a tick sooner than this after the last turn finds the turn taken."""
+SAME_TICK = 1.0
+"""Seconds; a tick sooner than this after the last turn is the same tick of another beat.
+
+Any later tick has its turn: one that were refused because a worker had just stood in would leave a gap of more
+than an interval, in which a job held for little more than 60 s would start late.
+"""
 
 OVERDUE = 1.25
 """Of the interval; from then on a worker runs the service in place of beat (semantics.md section 6)."""
@@ -41,7 +45,7 @@ class Service(ABC):
 
     def tick(self) -> int | None:
         """Take beat's turn; None where another beat or worker has just had it."""
-        return self._turn(self.interval * TICK_TOLERANCE)
+        return self._turn(SAME_TICK)
 
     def run_if_overdue(self) -> int | None:
         """Stand in for a beat that does not tick; None where the service is on time."""

@@ -1,4 +1,4 @@
-"""Transitions of one attempt: claim, complete, release. Each guarded, each tells whether it happened."""
+"""Transitions of one attempt: claim and complete. Each guarded, each tells whether it happened."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from celery_jobs.store.rows import Claim
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
 
-__all__ = ["Unclaimed", "claim", "complete", "holds_lease", "lock_original", "mark_finished", "release"]
+__all__ = ["Unclaimed", "claim", "complete", "holds_lease", "lock_original", "mark_finished"]
 
 _CLAIMED = [jobs.c[name] for name in Claim.__slots__]
 
@@ -55,13 +56,7 @@ def _claim(
     ours = and_(jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
     won = connection.execute(
         update(jobs)
-        .where(
-            jobs.c.id == job_id,
-            or_(jobs.c.status == Status.PENDING, ours),
-            jobs.c.scheduled_at <= now(),
-            or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now()),
-            ~is_paused(jobs.c.queue),
-        )
+        .where(jobs.c.id == job_id, or_(ours, _ready()))
         .values(
             status=Status.PROCESSING,
             worker=worker,
@@ -74,21 +69,35 @@ def _claim(
     return Unclaimed(*_why_lost(db, job_id, connection)) if won is None else Claim(**won._mapping)
 
 
+def _ready() -> ColumnElement[bool]:
+    """Waiting, due, and neither expired, nor asked to stop, nor of a paused queue."""
+    return and_(
+        jobs.c.status == Status.PENDING,
+        jobs.c.scheduled_at <= now(),
+        or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now()),
+        jobs.c.cancel_requested_at.is_(None),
+        ~is_paused(jobs.c.queue),
+    )
+
+
 def _why_lost(db: Database, job_id: str, connection: Connection) -> tuple[str, float]:
     row = connection.execute(
         select(
             jobs.c.status,
             seconds_until(db, jobs.c.scheduled_at).label("wait"),
             and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
+            jobs.c.cancel_requested_at.is_not(None).label("stopped"),
+            is_paused(jobs.c.queue).label("paused"),
         ).where(jobs.c.id == job_id)
     ).first()
     if row is None:
         return Unclaimed.GONE, 0
-    if row.status != Status.PENDING:
+    if row.status != Status.PENDING or row.stopped:
         return Unclaimed.TAKEN, 0
     if row.expired:
         return Unclaimed.EXPIRED, 0
-    return (Unclaimed.EARLY, row.wait) if row.wait > 0 else (Unclaimed.PAUSED, 0)
+    # Due between the two statements: too early by nothing, to be tried again.
+    return (Unclaimed.PAUSED, 0) if row.paused else (Unclaimed.EARLY, max(0.0, row.wait))
 
 
 def holds_lease(db: Database, job_id: str, lease_token: str) -> bool:
@@ -167,24 +176,6 @@ def lock_original(connection: Connection, original_id: str) -> Any:
         .where(jobs.c.id == original_id)
         .with_for_update()
     ).first()
-
-
-def release(db: Database, job_id: str, lease_token: str) -> bool:
-    """processing -> pending, nothing burnt, unsent: for a claim that its worker gives back."""
-
-    def transition(connection: Connection) -> bool:
-        done = connection.execute(
-            update(jobs)
-            .where(
-                jobs.c.id == job_id,
-                jobs.c.status == Status.PROCESSING,
-                jobs.c.lease_token == lease_token,
-            )
-            .values(**UNCLAIMED)
-        )
-        return done.rowcount == 1
-
-    return db.persist(transition)
 
 
 UNCLAIMED: dict[str, Any] = {

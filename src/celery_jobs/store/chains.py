@@ -80,20 +80,31 @@ def _retry(
     original = lock_original(connection, job.original_id)
     if original is None:
         return None
+    if not _stands(connection, job):
+        return _already_retried(connection, job)
     if original.cancel_requested_at is not None:
         return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=True)
     is_original = job.id == job.original_id
     verdict = FinalStatus.RETRYING if is_original else FinalStatus.FAILED_WITH_RETRIES
-    if not mark_finished(
+    mark_finished(
         connection, job, Status.FAILED, verdict, ends=False, duration_ms=duration_ms, **failure_columns(failure)
-    ):
-        return _already_retried(connection, job)
+    )
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job.original_id)
         .values(final_status=FinalStatus.RETRYING, has_pending_retry=True, **_last_error(failure))
     )
     return _insert_next(db, connection, job, following)
+
+
+def _stands(connection: Connection, job: Claim) -> bool:
+    """Whether the claim still stands, under the lock of its chain."""
+    row = connection.execute(
+        select(jobs.c.id).where(
+            jobs.c.id == job.id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == job.lease_token
+        )
+    ).first()
+    return row is not None
 
 
 def _insert_next(db: Database, connection: Connection, job: Claim, following: Next) -> Retried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+from celery_jobs.store.forks import gate
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,6 +72,8 @@ class Database:
         self.timeout = timeout
         self._engine: Engine | None = None
         self._pid = 0
+        self._making = threading.Lock()
+        gate.databases.add(self)
 
     @property
     def is_sqlite(self) -> bool:
@@ -80,10 +84,22 @@ class Database:
     def engine(self) -> Engine:
         """This process's engine; a forked child makes its own."""
         if self._engine is None or self._pid != os.getpid():
-            if self._engine is not None:
-                self._engine.dispose(close=False)
-            self._engine, self._pid = _make_engine(self.url, self.timeout), os.getpid()
+            with self._making:
+                self._make()
+        assert self._engine is not None
         return self._engine
+
+    def _make(self) -> None:
+        if self._engine is not None and self._pid == os.getpid():
+            return  # another thread was first
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+        self._engine, self._pid = _make_engine(self.url, self.timeout), os.getpid()
+
+    def before_fork(self) -> None:
+        """Close what a child must not inherit; the next use connects again."""
+        if self.is_sqlite:
+            self.dispose()
 
     def dispose(self) -> None:
         """Close this process's connections."""
@@ -93,14 +109,14 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One writing transaction. Raises StoreUnavailable or SchemaOutdated for what the driver says."""
-        with self._translated(), self.engine.begin() as connection:
+        with gate, self._translated(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent read, which blocks nobody."""
         options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        with self._translated(), self.engine.connect() as connection:
+        with gate, self._translated(), self.engine.connect() as connection:
             reader = connection.execution_options(**options)
             with reader.begin():
                 yield reader

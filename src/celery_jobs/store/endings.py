@@ -1,4 +1,4 @@
-"""Transitions that reach a chain outside a run: lose, cancel, expire. Their verdicts are untold to Celery."""
+"""Transitions that reach a chain outside a run: lose, release, cancel, expire. Their verdicts are untold to Celery."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["Ended", "cancel", "expire", "lose", "mark_told"]
+__all__ = ["Ended", "cancel", "expire", "lose", "mark_told", "release", "release_in"]
 
 
 def lose(
@@ -52,6 +52,32 @@ def lose(
         return _end_pending(connection, job_id, row.original_id, verdict_of(lost.retries_enabled), failure)
 
     return db.run(transition)
+
+
+def release(db: Database, job_id: str, lease_token: str) -> Ended | bool:
+    """processing -> pending, nothing burnt, unsent: for a claim that its worker gives back.
+
+    Where a cancel was asked for, the chain ends as cancelled instead. False: the claim no longer stands.
+    Waits for the database as long as it takes.
+    """
+
+    return db.persist(lambda connection: release_in(connection, job_id, lease_token))
+
+
+def release_in(connection: Connection, job_id: str, lease_token: str) -> Ended | bool:
+    """The same inside a transaction that the caller has opened."""
+    row = connection.execute(select(jobs.c.original_id).where(jobs.c.id == job_id)).first()
+    original = lock_original(connection, row.original_id) if row is not None else None
+    if row is None or original is None:
+        return False
+    released = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
+        .values(**UNCLAIMED)
+    )
+    if released.rowcount == 1 and original.cancel_requested_at is not None:
+        return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, None)
+    return released.rowcount == 1
 
 
 def cancel(db: Database, original_id: str, reason: FailureReason | None = None) -> Ended | bool:

@@ -86,6 +86,10 @@ def _columns(new: NewJob) -> dict[str, Any]:
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
     """The job that is already there, or the `reuse` number under which the task id begins a new chain."""
+    mine = connection.execute(_known.where(jobs.c.id == new.id)).first()
+    if mine is not None and mine.task_id == new.task_id and mine.body == new.message.body:
+        # Our own insert, whose reply was lost: it is as it was made.
+        return Enqueued(new.id, new.task_id, mine.sent_at)
     if new.idempotency_key is not None:
         owner = connection.execute(_owner_of_key(new)).first()
         if owner is not None:
@@ -93,9 +97,6 @@ def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
     newest = connection.execute(_newest_chain(new)).first()
     if newest is None:
         return 0
-    if newest.id == new.id and newest.body == new.message.body:
-        # Our own insert, whose reply was lost: it is as it was made.
-        return Enqueued(new.id, new.task_id, newest.sent_at)
     if newest.ended_at is None or new.adopted or _published_again(new, newest):
         return _found(new, newest)
     return int(newest.reuse) + 1

@@ -115,8 +115,12 @@ def _too_many_attempts() -> Any:
 
 
 def _shared_key() -> Any:
-    group = select(jobs.c.idempotency_scope, jobs.c.idempotency_key).where(jobs.c.idempotency_key.is_not(None))
-    return group.group_by(jobs.c.idempotency_scope, jobs.c.idempotency_key).having(func.count() > 1)
+    twin = exists().where(
+        other.c.idempotency_scope == jobs.c.idempotency_scope,
+        other.c.idempotency_key == jobs.c.idempotency_key,
+        other.c.id != jobs.c.id,
+    )
+    return select(jobs.c.id).where(jobs.c.idempotency_key.is_not(None), twin)
 
 
 def _key_on_retry() -> Any:
@@ -124,24 +128,33 @@ def _key_on_retry() -> Any:
 
 
 def _replays() -> Any:
-    of_live = exists().where(other.c.id == jobs.c.replay_of, other.c.ended_at.is_(None))
-    return select(jobs.c.id).where(jobs.c.replay_of.is_not(None), or_(of_live, jobs.c.replay_of == jobs.c.id))
+    # Every circle has a replay that is older than what it replays.
+    wrong = exists().where(
+        other.c.id == jobs.c.replay_of,
+        or_(other.c.ended_at.is_(None), other.c.created_at > jobs.c.created_at, other.c.id == jobs.c.id),
+    )
+    return select(jobs.c.id).where(jobs.c.replay_of.is_not(None), wrong)
 
 
 def _one_chain() -> Any:
-    live = and_(_is_original, jobs.c.ended_at.is_(None))
-    group = select(jobs.c.task_id).where(live).group_by(jobs.c.task_id, jobs.c.nesting)
-    return group.having(func.count() > 1)
+    twin = exists().where(
+        other.c.task_id == jobs.c.task_id,
+        other.c.nesting == jobs.c.nesting,
+        other.c.attempt_number == 1,
+        other.c.ended_at.is_(None),
+        other.c.id != jobs.c.id,
+    )
+    return select(jobs.c.id).where(_is_original, jobs.c.ended_at.is_(None), twin)
 
 
 def _ended() -> Any:
     ongoing = or_(jobs.c.final_status.is_(None), jobs.c.final_status == FinalStatus.RETRYING)
     return select(jobs.c.id).where(
-        _is_original,
         or_(
-            and_(ongoing, jobs.c.ended_at.is_not(None)),
-            and_(not_(ongoing), jobs.c.final_status.is_not(None), jobs.c.ended_at.is_(None)),
-        ),
+            and_(~_is_original, jobs.c.ended_at.is_not(None)),
+            and_(_is_original, ongoing, jobs.c.ended_at.is_not(None)),
+            and_(_is_original, not_(ongoing), jobs.c.final_status.is_not(None), jobs.c.ended_at.is_(None)),
+        )
     )
 
 

@@ -12,6 +12,7 @@ from celery_jobs.ids import parse_id
 from celery_jobs.states import FinalStatus, Status, parse_filter
 from celery_jobs.store.rows import Claim, Job, Message
 from celery_jobs.store.tables import jobs, messages
+from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -35,6 +36,8 @@ class Filter:
 
 def find_original(db: Database, id: str) -> str | None:
     """The id of the original for a job's id or a Celery task id (of which the newest chain counts)."""
+    if clean(id) != id:
+        return None  # no database has such a text, and none could be asked for it
     with db.reading() as connection:
         job_id = parse_id(id)
         if job_id is not None:
@@ -44,7 +47,7 @@ def find_original(db: Database, id: str) -> str | None:
         row = connection.execute(
             select(jobs.c.original_id)
             .where(jobs.c.task_id == id)
-            .order_by(jobs.c.nesting.desc(), jobs.c.reuse.desc())
+            .order_by(jobs.c.created_at.desc(), jobs.c.nesting.desc(), jobs.c.reuse.desc())
             .limit(1)
         ).first()
         return None if row is None else str(row.original_id)

@@ -136,7 +136,7 @@ def mark_unsent(db: Database, job_id: str, sent_at: datetime) -> bool:
         done = connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.sent_at == literal(sent_at, Timestamp), _waiting)
-            .values(sent_at=None)
+            .values(sent_at=None, send_count=jobs.c.send_count - 1)
         )
         return done.rowcount == 1
 

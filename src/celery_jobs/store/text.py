@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from typing import Any
 
@@ -26,12 +27,28 @@ def result_text(result: Any, limit: int) -> str | None:
     if result is None:
         return None
     try:
-        text = json.dumps(result, default=_safe_repr)
-    except (TypeError, ValueError, RecursionError):
+        text = _json(result)
+    except Exception:
         text = json.dumps(_safe_repr(result))
     if len(text) > limit:
         text = json.dumps(clean(text, limit // 2), ensure_ascii=False)
     return clean(text)
+
+
+def _json(result: Any) -> str:
+    try:
+        return json.dumps(result, default=_safe_repr, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(result), default=_safe_repr, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with NaN and the infinities, which JSON has not, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {_finite(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def error_type(error: BaseException) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, select, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import Status
+from celery_jobs.store import endings
 from celery_jobs.store.attempts import UNCLAIMED
 from celery_jobs.store.db import now
 from celery_jobs.store.tables import jobs, workers
@@ -109,12 +110,13 @@ def forget(db: Database, worker: str) -> list[str]:
 
 
 def _forget(worker: str, connection: Connection) -> list[str]:
-    released = connection.execute(
-        update(jobs)
-        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
-        .values(**UNCLAIMED)
-        .returning(jobs.c.id)
+    held = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
+    stopped = connection.execute(
+        select(jobs.c.id, jobs.c.lease_token).where(held, jobs.c.cancel_requested_at.is_not(None))
     )
+    for row in stopped.all():
+        endings.release_in(connection, row.id, row.lease_token)
+    released = connection.execute(update(jobs).where(held).values(**UNCLAIMED).returning(jobs.c.id))
     ids = [row.id for row in released]
     connection.execute(delete(workers).where(workers.c.id == worker))
     return ids

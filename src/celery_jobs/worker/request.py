@@ -189,13 +189,13 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _release(self) -> bool:
         from celery_jobs.sending import sender_of
-        from celery_jobs.store.attempts import release
+        from celery_jobs.store.endings import release
 
         released = release(self._plugin.db, self._job_id, self._lease_token)
-        if released:
+        if released is True:
             emit("job.released", job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])
-        return released
+        return bool(released)
 
 
 _TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})

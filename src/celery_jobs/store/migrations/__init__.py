@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
             owned.dispose()
     from alembic import command
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with db.transaction() as connection:
         if not db.is_sqlite:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))

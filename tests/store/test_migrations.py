@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from celery_jobs.errors import SchemaOutdated
+from celery_jobs.store import migrations
+from celery_jobs.store.db import Database
+from celery_jobs.store.migrations import HEAD, VERSION_TABLE, VERSIONS, config, current, require, upgrade
+from celery_jobs.store.tables import metadata
+from tests.store.conftest import race, store, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TABLES = set(metadata.tables)
+
+# What an index covers, where, and how a table is kept: things that autogenerate does not compare.
+_DETAILS = {
+    "postgresql": (
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+        "UNION ALL SELECT relname, array_to_string(reloptions, ',') FROM pg_class WHERE relname = 'jobs' "
+        "UNION ALL SELECT table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default) "
+        "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1"
+    ),
+    "sqlite": "SELECT name, sql FROM sqlite_master ORDER BY 1",
+}
+
+
+@pytest.fixture
+def migrated(database_url: str) -> Iterator[Database]:
+    """A database with our tables."""
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def empty(migrated: Database) -> Database:
+    """A database without our tables."""
+    _drop_all(migrated)
+    return migrated
+
+
+@pytest.fixture
+def empty_postgresql(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A PostgreSQL database without our tables."""
+    database = Database(request.getfixturevalue("new_postgresql_database")())
+    _drop_all(database)
+    yield database
+    database.dispose()
+    request.getfixturevalue("postgres").drop_database(str(database.url.database))
+
+
+def _drop_all(db: Database) -> None:
+    with db.transaction() as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql(f"DROP TABLE {VERSION_TABLE}")
+
+
+def _tables(db: Database) -> set[str]:
+    with db.reading() as connection:
+        return set(inspect(connection).get_table_names()) - {VERSION_TABLE}
+
+
+def _details(db: Database) -> list[tuple[Any, ...]]:
+    with db.reading() as connection:
+        rows = connection.exec_driver_sql(_DETAILS[db.url.get_backend_name()])
+        return [tuple(row) for row in rows if VERSION_TABLE not in str(row[0])]
+
+
+def _set_version(db: Database, version: str) -> None:
+    with db.transaction() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
+
+
+def test_the_migrated_schema_is_that_of_the_tables(migrated: Database) -> None:
+    with migrated.reading() as connection:
+        options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_migrated_schema_has_the_details_of_the_tables(migrated: Database) -> None:
+    before = _details(migrated)
+    with migrated.transaction() as connection:
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+    assert before == _details(migrated)
+    assert len(before) > len(TABLES)
+
+
+def test_head_is_the_newest_script() -> None:
+    scripts = ScriptDirectory.from_config(config())
+    assert scripts.get_current_head() == HEAD
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(VERSIONS))
+
+
+def test_an_upgrade_tells_the_version_before_and_twice_is_harmless(empty: Database) -> None:
+    assert current(empty) is None
+    assert upgrade(empty) is None
+    job_id = store(empty)
+    assert upgrade(empty) == HEAD
+    assert current(empty) == HEAD
+    assert stored(empty, job_id).status == "pending"
+
+
+def test_two_upgrades_at_once_are_harmless(empty: Database) -> None:
+    versions = race(*[partial(upgrade, str(empty.url.render_as_string(hide_password=False)))] * 2)
+    assert sorted(versions, key=str) == [HEAD, None]
+    assert _tables(empty) == TABLES
+
+
+def test_down_and_up_again_gives_the_same_schema(migrated: Database) -> None:
+    before = _details(migrated)
+    with migrated.transaction() as connection:
+        command.downgrade(config(connection), "base")
+    assert _tables(migrated) == set()
+    assert current(migrated) is None
+    upgrade(migrated)
+    assert _details(migrated) == before
+
+
+def test_postgresql_without_tables_names_the_command(empty_postgresql: Database) -> None:
+    with pytest.raises(SchemaOutdated, match=r"no tables yet; run: celery -A <your app> jobs migrate"):
+        require(empty_postgresql)
+    assert _tables(empty_postgresql) == set()
+
+
+def test_a_statement_without_tables_names_the_command_too(empty_postgresql: Database) -> None:
+    with pytest.raises(SchemaOutdated, match="celery -A <your app> jobs migrate"):
+        store(empty_postgresql)
+
+
+def test_an_old_schema_on_postgresql_names_the_command(
+    empty_postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(empty_postgresql)
+    monkeypatch.setattr(migrations, "VERSIONS", (HEAD, "9998"))
+    monkeypatch.setattr(migrations, "HEAD", "9998")
+    with pytest.raises(SchemaOutdated, match=f"the version {HEAD}, older than 9998; run: celery"):
+        require(empty_postgresql)
+
+
+def test_a_message_about_the_schema_shows_no_password(empty_postgresql: Database) -> None:
+    url = empty_postgresql.url.set(password="secret-word")
+    database = Database(url.render_as_string(hide_password=False))
+    try:
+        with pytest.raises(SchemaOutdated) as caught:
+            require(database)
+    finally:
+        database.dispose()
+    assert "secret-word" not in str(caught.value)
+
+
+def test_sqlite_makes_itself(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    try:
+        require(database)
+        assert current(database) == HEAD
+        assert stored(database, store(database)).status == "pending"
+    finally:
+        database.dispose()
+
+
+def test_sqlite_that_many_make_at_once_is_made_once(tmp_path: Path) -> None:
+    databases = [Database(f"sqlite:///{tmp_path / 'new.sqlite3'}") for _ in range(4)]
+    try:
+        race(*[partial(require, database) for database in databases])
+        assert _tables(databases[0]) == TABLES
+    finally:
+        for database in databases:
+            database.dispose()
+
+
+def test_a_newer_version_is_accepted(migrated: Database) -> None:
+    _set_version(migrated, "9999")
+    require(migrated)
+    assert current(migrated) == "9999"
+    store(migrated)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_jobs.events import Event, emit, subscribe, subscribers, unsubscribe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOB = SimpleNamespace(id="j1", original_id="o1", task_id="t1", task="shop.charge", queue="shop", attempt_number=2)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Event]]:
+    """The events that a subscriber heard."""
+    events: list[Event] = []
+    subscribe(events.append)
+    yield events
+    unsubscribe(events.append)
+
+
+def test_an_event_carries_the_fields_of_its_job_and_what_only_it_has(heard: list[Event]) -> None:
+    emit("job.retried", JOB, scheduled_at="soon")
+    assert heard == [Event("job.retried", "j1", "o1", "t1", "shop.charge", "shop", 2, {"scheduled_at": "soon"})]
+
+
+def test_an_event_without_a_job_carries_what_is_given(heard: list[Event]) -> None:
+    emit("job.dropped", job_id="j1", queue="shop", reason="taken")
+    assert heard == [Event("job.dropped", job_id="j1", queue="shop", details={"reason": "taken"})]
+
+
+def test_what_is_given_goes_before_what_the_job_says(heard: list[Event]) -> None:
+    emit("job.replayed", JOB, job_id="j2", original_id="o2")
+    assert (heard[0].job_id, heard[0].original_id, heard[0].task_id) == ("j2", "o2", "t1")
+
+
+def test_a_failing_subscriber_is_named_in_the_log_and_breaks_nothing(
+    heard: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    @subscribe
+    def clumsy(event: Event) -> None:
+        raise ZeroDivisionError(event.kind)
+
+    later: list[Event] = []
+    subscribe(later.append)
+    try:
+        with caplog.at_level(logging.ERROR, "celery_jobs"):
+            emit("job.completed", JOB)
+    finally:
+        unsubscribe(clumsy)
+        unsubscribe(later.append)
+    assert len(heard) == len(later) == 1
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert "clumsy failed at job.completed" in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_who_has_unsubscribed_hears_nothing(heard: list[Event]) -> None:
+    gone: list[Event] = []
+    subscribe(gone.append)
+    assert gone.append in subscribers()
+    unsubscribe(gone.append)
+    emit("job.completed", JOB)
+    assert (len(heard), gone) == (1, [])
+
+
+def test_a_subscriber_may_unsubscribe_itself_while_it_is_told(heard: list[Event]) -> None:
+    told: list[str] = []
+
+    def once(event: Event) -> None:
+        told.append(event.kind)
+        unsubscribe(once)
+
+    after: list[Event] = []
+    subscribe(once)
+    subscribe(after.append)
+    emit("first")
+    emit("second")
+    unsubscribe(after.append)
+    assert told == ["first"]
+    assert [event.kind for event in after] == [event.kind for event in heard] == ["first", "second"]
