@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import _state
 from redis import Redis
 from sqlalchemy import make_url
 
@@ -47,6 +48,17 @@ def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
         _note(pytestconfig, "Valkey", f"{_valkey_version(server.url)}, started for the tests")
         yield server.url
     shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_tasks() -> Iterator[None]:
+    """Celery shares each app's tasks with every app made later in the process: here not over tests."""
+    before = set(_state._on_app_finalizers)
+    _state._on_app_finalizers.clear()
+    _state._on_app_finalizers.update(found for found in before if found.__module__ == "celery.app.builtins")
+    yield
+    _state._on_app_finalizers.clear()
+    _state._on_app_finalizers.update(before)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeVar
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from celery_jobs.demo.valkey import tied_to_parent
 
@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 
 def wait_until(
-    condition: Callable[[], T],
+    condition: Callable[[], T | Literal[False] | None],
     timeout: float = 15,
     message: str | Callable[[], str] = "the condition did not come true",
     process: CeleryProcess | None = None,
@@ -131,9 +131,7 @@ class CeleryProcess:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         self.process.wait()
-        wait_until(
-            lambda: not any(map(is_running, members)), message="children outlive SIGKILL", process=self
-        )
+        wait_until(lambda: not any(map(is_running, members)), message="children outlive SIGKILL", process=self)
 
     def __enter__(self) -> Self:
         return self

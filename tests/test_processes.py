@@ -3,7 +3,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from redis import Redis
 
@@ -35,9 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_beat_sends_and_a_killed_worker_leaves_nothing(folder: Path, broker_url: str) -> None:
     with (
-        Worker(
-            "plain:app", folder, broker_url=broker_url, result_backend=broker_url, concurrency=2
-        ) as worker,
+        Worker("plain:app", folder, broker_url=broker_url, result_backend=broker_url, concurrency=2) as worker,
         Beat("plain:app", folder, broker_url=broker_url) as beat,
     ):
         worker.wait_ready()

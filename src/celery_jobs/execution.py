@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs import soft_limit
+from celery_jobs.claiming import claim_job
 from celery_jobs.envelope import JOB_HEADER
-from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import emit
 from celery_jobs.store.text import result_text
 from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
@@ -33,9 +32,6 @@ __all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "trace
 
 LEASE_KEY, WORKER_KEY, WIRE_KEY = "celery_job_lease", "celery_job_worker", "celery_job_wire"
 """Keys that the worker's parent adds to a request for the process that runs it."""
-
-EARLY_ENOUGH = 2.0
-"""Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
 
 _current: ContextVar[Execution | None] = ContextVar("celery_job", default=None)
 
@@ -95,12 +91,12 @@ class Execution:
             self._require_lease()
         if self.following is not None:
             # retry(throw=False): the caller sees RETRY while a retry waits, as with any other.
-            raise Retry(when=self.following.delay)
+            raise Retry(when=self.following.scheduled_at or self.following.delay)
         return result
 
     def _judge(self, error: Exception) -> Exception:
         if self.following is not None:
-            retried: Exception = Retry(exc=error, when=self.following.delay)
+            retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
             return retried
         if self.gave_up or _left_to_autoretry(self.task, error):
             return error
@@ -187,34 +183,12 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
 
         job_id = adopt(plugin, arrival)
     queue = (request.get("delivery_info") or {}).get("routing_key") or ""
-    claim = _claim(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
+    claim = claim_job(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
     if claim is None:
         return None
     emit("job.started", claim)
     nesting = int(request.get("replaced_task_nesting") or 0)
     return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, time.monotonic())
-
-
-def _claim(plugin: Plugin, job_id: str, worker: str | None, lease_token: str, lease: float) -> Claim | None:
-    from celery_jobs.store import attempts, sends
-    from celery_jobs.store.rows import Claim
-
-    while True:
-        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True)
-        if isinstance(answer, Claim):
-            return answer
-        if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:
-            time.sleep(answer.wait)
-            continue
-        if answer.reason in (answer.EARLY, answer.PAUSED):
-            sends.hold(plugin.db, job_id)
-        elif answer.reason == answer.EXPIRED:
-            from celery_jobs.telling import expire
-
-            with suppress(StoreUnavailable):  # the redispatcher ends it then
-                expire(plugin, job_id)
-        emit("job.dropped", job_id=job_id, reason=answer.reason)
-        return None
 
 
 def _finish(execution: Execution, outcome: Any) -> None:

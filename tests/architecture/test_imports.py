@@ -24,7 +24,7 @@ LAYERS = (
     ("recording",),
     ("adoption",),
     ("telling",),
-    ("replaying", "verdicts"),
+    ("replaying", "verdicts", "claiming"),
     ("execution",),
     ("publishing", "services"),
     ("worker", "beat"),
@@ -65,7 +65,8 @@ def _without_type_checking(tree: ast.AST) -> ast.AST:
         def visit_If(self, node: ast.If) -> ast.AST | None:
             return None if "TYPE_CHECKING" in ast.dump(node.test) else self.generic_visit(node)
 
-    return Strip().visit(tree)
+    stripped: ast.AST = Strip().visit(tree)
+    return stripped
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))

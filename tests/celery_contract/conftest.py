@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import _state
 
 from celery_jobs import JobsError
 from celery_jobs.plugin import plugin_of
@@ -24,15 +23,12 @@ def new_app(broker_url: str, new_sqlite_database: Callable[[], str]) -> Iterator
     """Makes apps on one broker and one SQLite database, and closes what they opened."""
     url = new_sqlite_database()
     made: list[Celery] = []
-    shared = set(_state._on_app_finalizers)
 
     def new(**options: Any) -> Celery:
         made.append(make_app(broker_url, url, **options))
         return made[-1]
 
     yield new
-    # Celery shares each app's tasks with every app made later: not with the next test's.
-    _state._on_app_finalizers.intersection_update(shared)
     for app in made:
         with suppress(JobsError):
             plugin_of(app).unchecked_db.dispose()

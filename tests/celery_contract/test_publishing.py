@@ -30,7 +30,7 @@ def messages(broker_url: str, queue: str = "celery") -> list[dict[str, Any]]:
     """What lies in a queue, over the four lists that Redis has for priorities."""
     with Redis.from_url(broker_url) as client:
         lists = [queue, *(f"{queue}\x06\x16{level}" for level in (3, 6, 9))]
-        return [json.loads(item) for name in lists for item in client.lrange(name, 0, -1)]  # type: ignore[union-attr]
+        return [json.loads(item) for name in lists for item in client.lrange(name, 0, -1)]
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_callers_own_id_is_the_same_job_while_it_lives(app: Celery, add: Any) 
 def test_unmarked_messages_count_as_priority_0_on_redis(app: Celery, add: Any, broker_url: str) -> None:
     levels = {}
     for priority in (None, 10, 1, 0, -1):
-        options = {} if priority is None else {"priority": priority}
+        options: dict[str, Any] = {} if priority is None else {"priority": priority}
         Jobs(app).enqueue("add", (1,), **options)
         levels[priority] = messages(broker_url)[-1]["properties"]["priority"]
         with Redis.from_url(broker_url) as client:

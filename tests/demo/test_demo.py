@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 60
-STORIES = ("works at once", "works at last", "dies and comes back", "is one job", "survives its process", "starts on time", "waits in SQL")
+STORIES = (
+    "works at once",
+    "works at last",
+    "dies and comes back",
+    "is one job",
+    "survives its process",
+    "starts on time",
+    "waits in SQL",
+)
 LEFT_BEHIND = {".celery-jobs-demo", DATABASE, "beat.log", "flower.log", "tour.log", "valkey.log", "worker.log"}
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from celery_jobs.store import invariants, reads
 from celery_jobs.store.db import Database
-from celery_jobs.store.rows import Job
 from tests.apps import make_app
 from tests.processes import Worker, wait_until
+
+if TYPE_CHECKING:
+    from celery_jobs.store.rows import Job
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +39,7 @@ def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[NewWor
         folder = tmp_path / f"worker-{len(started)}"
         folder.mkdir()
         options.setdefault("env", {"PYTHONPATH": str(Path(__file__).parents[2])})
-        worker = Worker(
-            "tests.faults.shop:app", folder, broker_url=broker_url, database_url=database_url, **options
-        )
+        worker = Worker("tests.faults.shop:app", folder, broker_url=broker_url, database_url=database_url, **options)
         started.append(worker)
         return worker.__enter__().wait_ready()
 

@@ -50,7 +50,7 @@ def depth(broker_url: str) -> Iterator[Callable[[], int]]:
     """How many messages lie in the default queue, over its four lists."""
     with Redis.from_url(broker_url) as client:
         lists: list[Any] = ["celery", *(f"celery\x06\x16{level}" for level in (3, 6, 9))]
-        yield lambda: sum(int(client.llen(name)) for name in lists)  # type: ignore[arg-type]
+        yield lambda: sum(int(client.llen(name)) for name in lists)
 
 
 @pytest.fixture

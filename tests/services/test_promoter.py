@@ -28,7 +28,7 @@ Services = "Callable[[str], Service]"
 def received(broker_url: str) -> list[dict[str, Any]]:
     with Redis.from_url(broker_url) as client:
         lists = ["celery", *(f"celery\x06\x16{level}" for level in (3, 6, 9))]
-        return [json.loads(item) for name in lists for item in client.lrange(name, 0, -1)]  # type: ignore[union-attr]
+        return [json.loads(item) for name in lists for item in client.lrange(name, 0, -1)]
 
 
 def test_a_held_job_goes_out_when_it_falls_due_within_75_s(

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -16,9 +17,12 @@ from celery_jobs.store import attempts, chains, enqueue, invariants
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import Claim, Failure, Job, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, queues, services, workers
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
 
@@ -163,18 +167,39 @@ def shift(db: Database, seconds: float) -> None:
                 connection.execute(update(table).where(key == row[0]).values(earlier))
 
 
+def beside(db: Database, change: Callable[[Connection], object], act: Callable[[], T]) -> T:
+    """Begin `act` beside a transaction that makes a change, which commits when `act` waits for it; what `act` gave."""
+    outcome: Future[T] = Future()
+    with db.transaction() as connection:
+        change(connection)
+        threading.Thread(target=_settle, args=(act, outcome), daemon=True).start()
+        if not db.is_sqlite:  # which lets no other writer in before the end
+            wait_until(lambda: outcome.done() or _somebody_waits(db), message="nobody waits for the transaction")
+    return outcome.result(LONGEST_RACE)
+
+
+def _somebody_waits(db: Database) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with db.reading() as connection:
+        return bool(connection.exec_driver_sql(query).scalar_one())
+
+
 def race(*acts: Callable[[], T]) -> list[T]:
     """Do all of these at the same moment, each in its own thread; what they gave, in order."""
     start = threading.Barrier(len(acts))
     outcomes: list[Future[T]] = [Future() for _ in acts]
 
-    def run(act: Callable[[], T], outcome: Future[T]) -> None:
-        try:
-            start.wait(LONGEST_RACE)
-            outcome.set_result(act())
-        except BaseException as error:
-            outcome.set_exception(error)
+    def run(act: Callable[[], T]) -> T:
+        start.wait(LONGEST_RACE)
+        return act()
 
     for act, outcome in zip(acts, outcomes, strict=True):
-        threading.Thread(target=run, args=(act, outcome), daemon=True).start()
+        threading.Thread(target=_settle, args=(partial(run, act), outcome), daemon=True).start()
     return [outcome.result(LONGEST_RACE) for outcome in outcomes]
+
+
+def _settle(act: Callable[[], T], outcome: Future[T]) -> None:
+    try:
+        outcome.set_result(act())
+    except BaseException as error:
+        outcome.set_exception(error)

@@ -29,6 +29,8 @@ from tests.store.conftest import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery_jobs.store.db import Database
 
 
@@ -53,23 +55,46 @@ def test_a_claim_is_won_by_one_of_sixteen(db: Database) -> None:
     assert [a for a in answers if a not in winners] == [Unclaimed(Unclaimed.TAKEN)] * (RACERS - 1)
 
 
-def test_a_claim_whose_reply_was_lost_is_given_again(db: Database) -> None:
+def _claim_again(db: Database, job_id: str, between: Callable[[], object], patch: pytest.MonkeyPatch) -> Claim:
+    """A claim whose reply is lost: it is committed, something happens, and the same call tries again."""
+    run = db.run
+
+    def lose_the_reply(transition: Any) -> Any:
+        patch.undo()
+        first = run(transition)
+        between()
+        again = run(transition)
+        assert again == first
+        return again
+
+    patch.setattr(db, "run", lose_the_reply)
+    return claim(db, job_id)
+
+
+BETWEEN: dict[str, Callable[[Database, str], object]] = {
+    "nothing": lambda db, job_id: None,
+    "a pause": lambda db, job_id: pause(db),
+    "the expiry": lambda db, job_id: change(db, job_id, expires_at=now(-1)),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+def test_a_claim_whose_reply_was_lost_is_given_again(
+    db: Database, between: Callable[[Database, str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store(db)
+    claimed = _claim_again(db, job_id, lambda: between(db, job_id), monkeypatch)
+    assert stored(db, job_id).lease_token == claimed.lease_token
+
+
+def test_a_request_that_the_pool_put_back_finds_the_claim_of_its_dead_process(db: Database) -> None:
+    """Another call with the same token is another process, which must count the loss before it claims."""
     job_id, token = store(db), new_id()
-    assert claim(db, job_id, token=token) == claim(db, job_id, token=token)
-
-
-def test_a_claim_whose_reply_was_lost_is_given_again_after_a_pause(db: Database) -> None:
-    job_id, token = store(db), new_id()
-    first = claim(db, job_id, token=token)
-    pause(db)
-    assert attempts.claim(db, job_id, new_id(), token, LEASE) == first
-
-
-def test_a_claim_whose_reply_was_lost_is_given_again_after_the_expiry(db: Database) -> None:
-    job_id, token = store(db), new_id()
-    first = claim(db, job_id, token=token)
-    change(db, job_id, expires_at=now(-1))
-    assert attempts.claim(db, job_id, new_id(), token, LEASE) == first
+    claim(db, job_id, token=token)
+    assert attempts.claim(db, job_id, new_id(), token, LEASE) == Unclaimed(Unclaimed.OURS)
+    assert endings.lose(db, job_id, 3, lease_token=token) is True
+    assert claim(db, job_id, token=token).lease_token == token
+    assert stored(db, job_id).losses == 1
 
 
 def test_a_claim_before_its_time_tells_how_long_to_wait(db: Database) -> None:

@@ -5,11 +5,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.store import attempts, chains, endings, reads
-from celery_jobs.store.attempts import Unclaimed
+from celery_jobs.store.attempts import UNCLAIMED, Unclaimed
 from celery_jobs.store.chains import Ended, Next, Retried, bury
 from celery_jobs.store.db import now
 from celery_jobs.store.endings import cancel, expire, lose, mark_told
@@ -19,6 +20,7 @@ from tests.store.conftest import (
     FAILURE,
     LEASE,
     begin,
+    beside,
     change,
     claim,
     complete,
@@ -410,6 +412,19 @@ def test_a_cancel_racing_a_release_never_leaves_a_job_that_runs_again(db: Databa
     for job in _claimed_chains(db):
         race(partial(cancel, db, job.id), partial(endings.release, db, job.id, job.lease_token))
         assert isinstance(attempts.claim(db, job.id, new_id(), new_id(), LEASE), Unclaimed)
+
+
+def test_a_retry_beside_the_goodbye_of_its_worker_leaves_one_live_attempt(db: Database) -> None:
+    first = begin(db)
+    second = claim(db, retry(db, first).job_id)
+    give_back = update(jobs).where(jobs.c.id == second.id).values(**UNCLAIMED)
+    outcome = beside(
+        db,
+        lambda connection: connection.execute(give_back),
+        lambda: chains.retry(db, second, FAILURE, Next(by_policy=True)),
+    )
+    assert outcome is None
+    assert _live(db, first.id) == [second.id]
 
 
 def test_a_loss_racing_a_finish_lets_one_of_them_win(db: Database) -> None:

@@ -110,7 +110,8 @@ def fragile(own_postgres: Postgres) -> Iterator[Database]:
     migrations.upgrade(database)
     yield database
     database.dispose()
-    own_postgres.restart()
+    if own_postgres.process.poll() is not None:
+        own_postgres.start()
     own_postgres.drop_database("fragile")
 
 

@@ -69,6 +69,13 @@ def test_a_task_id_used_again_after_a_replacement_stands_for_the_newest_chain(db
     assert find_original(db, "order-7") == newest
 
 
+def test_a_later_retry_does_not_make_an_older_chain_the_newest(db: Database) -> None:
+    older = begin(db, task_id="order-7")
+    newest = store(db, task_id="order-7", nesting=1)
+    retry(db, older)
+    assert find_original(db, "order-7") == newest
+
+
 def test_attempts_come_in_order(db: Database) -> None:
     job = begin(db)
     original = job.id

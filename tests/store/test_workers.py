@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sqlalchemy import update
@@ -11,10 +9,10 @@ from celery_jobs.store import endings, workers
 from celery_jobs.store.attempts import Unclaimed
 from celery_jobs.store.attempts import claim as try_claim
 from celery_jobs.store.db import now
+from celery_jobs.store.tables import jobs
 from celery_jobs.store.tables import workers as table
 from celery_jobs.store.workers import declare_dead, forget, heartbeat, register
-from tests.processes import wait_until
-from tests.store.conftest import LEASE, begin, claim, complete, count, shift, store, stored
+from tests.store.conftest import LEASE, begin, beside, claim, complete, count, shift, store, stored
 
 if TYPE_CHECKING:
     from celery_jobs.store.db import Database
@@ -66,28 +64,9 @@ def test_a_living_worker_is_not_buried(db: Database) -> None:
 def test_a_heartbeat_that_commits_first_keeps_the_worker_alive(db: Database) -> None:
     worker = _worker(db)
     shift(db, 61)
-    asked = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        with db.transaction() as connection:
-            connection.execute(update(table).where(table.c.id == worker).values(heartbeat_at=now()))
-
-            def reap() -> list[str]:
-                asked.set()
-                return declare_dead(db, SILENCE)
-
-            verdict = pool.submit(reap)
-            assert asked.wait(10)
-            if not db.is_sqlite:
-                wait_until(lambda: _somebody_waits(db), message="the reaper does not wait for the heartbeat")
-            assert not verdict.done()
-        assert verdict.result(20) == []
+    beat = update(table).where(table.c.id == worker).values(heartbeat_at=now())
+    assert beside(db, lambda connection: connection.execute(beat), lambda: declare_dead(db, SILENCE)) == []
     assert heartbeat(db, worker, ["shop"])
-
-
-def _somebody_waits(db: Database) -> bool:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    with db.reading() as connection:
-        return bool(connection.exec_driver_sql(query).scalar_one())
 
 
 def test_the_jobs_that_a_worker_holds_are_those_it_runs(db: Database) -> None:
@@ -119,6 +98,14 @@ def test_a_job_asked_to_stop_whose_worker_stops_is_cancelled(db: Database) -> No
     assert endings.cancel(db, job.id) is True
     forget(db, worker)
     assert isinstance(try_claim(db, job.id, new_id(), new_id(), LEASE), Unclaimed)
+    assert stored(db, job.id).final_status == "cancelled"
+
+
+def test_a_job_asked_to_stop_while_its_worker_stops_is_cancelled(db: Database) -> None:
+    worker = _worker(db)
+    job = claim(db, store(db), worker)
+    ask = update(jobs).where(jobs.c.id == job.id).values(cancel_requested_at=now())
+    beside(db, lambda connection: connection.execute(ask), lambda: forget(db, worker))
     assert stored(db, job.id).final_status == "cancelled"
 
 

@@ -67,14 +67,14 @@ celery_jobs.install(app)
 _configure(app)
 
 
-@app.task(name="resize_image")  # type: ignore[untyped-decorator]
+@app.task(name="resize_image")
 def resize_image(name: str, width: int) -> str:
     """Work at once."""
     time.sleep(WORK_SECONDS)
     return f"{Path(name).stem}-{width}.webp"
 
 
-@app.task(name="charge_card", bind=True)  # type: ignore[untyped-decorator]
+@app.task(name="charge_card", bind=True)
 def charge_card(self: Any, order: int, cents: int) -> str:
     """Fail twice, then work: the bank answers at the third try."""
     time.sleep(WORK_SECONDS)
@@ -83,7 +83,7 @@ def charge_card(self: Any, order: int, cents: int) -> str:
     return f"order {order}: {cents / 100:.2f} paid"
 
 
-@app.task(name="sync_inventory")  # type: ignore[untyped-decorator]
+@app.task(name="sync_inventory")
 def sync_inventory(warehouse: str) -> str:
     """Fail for as long as the warehouse is down."""
     time.sleep(WORK_SECONDS)
@@ -92,7 +92,7 @@ def sync_inventory(warehouse: str) -> str:
     return f"{warehouse} synced"
 
 
-@app.task(name="build_report")  # type: ignore[untyped-decorator]
+@app.task(name="build_report")
 def build_report(month: str) -> str:
     """Lose the process that runs it, once, where memory is short."""
     time.sleep(WORK_SECONDS)
@@ -102,14 +102,14 @@ def build_report(month: str) -> str:
     return f"{month}: 312 orders"
 
 
-@app.task(name="send_receipt")  # type: ignore[untyped-decorator]
+@app.task(name="send_receipt")
 def send_receipt(order: int) -> str:
     """Send what must be sent once, however often it is asked for."""
     time.sleep(WORK_SECONDS)
     return f"receipt {order} sent"
 
 
-@app.task(name="send_reminder")  # type: ignore[untyped-decorator]
+@app.task(name="send_reminder")
 def send_reminder(customer: str) -> str:
     """Send what is due later."""
     time.sleep(WORK_SECONDS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, literal, or_, select, update
 
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.db import now
@@ -15,6 +16,8 @@ from celery_jobs.store.rows import Claim
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
@@ -33,6 +36,8 @@ class Unclaimed:
     wait: float = 0
 
     GONE = "gone"
+    OURS = "ours"
+    """Claimed with this very token before: by a pool process that has died, and whose request was put back."""
     TAKEN = "taken"
     EARLY = "early"
     EXPIRED = "expired"
@@ -44,16 +49,23 @@ def claim(
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
-    Repeated with the same token it gives the same claim again. `patient`: wait while the database is away.
+    A repetition after a lost reply finds its own claim. `patient`: wait while the database is away.
     """
     run = db.persist if patient else db.run
-    return run(partial(_claim, db, job_id, worker, lease_token, lease))
+    return run(partial(_claim, db, job_id, worker, lease_token, lease, count()))
 
 
 def _claim(
-    db: Database, job_id: str, worker: str | None, lease_token: str, lease: float, connection: Connection
+    db: Database,
+    job_id: str,
+    worker: str | None,
+    lease_token: str,
+    lease: float,
+    tries: Iterator[int],
+    connection: Connection,
 ) -> Claim | Unclaimed:
-    ours = and_(jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
+    again = next(tries) > 0
+    ours = and_(literal(again), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
     won = connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id, or_(ours, _ready()))
@@ -66,7 +78,7 @@ def _claim(
         )
         .returning(*_CLAIMED)
     ).first()
-    return Unclaimed(*_why_lost(db, job_id, connection)) if won is None else Claim(**won._mapping)
+    return Unclaimed(*_why_lost(db, job_id, lease_token, connection)) if won is None else Claim(**won._mapping)
 
 
 def _ready() -> ColumnElement[bool]:
@@ -80,10 +92,11 @@ def _ready() -> ColumnElement[bool]:
     )
 
 
-def _why_lost(db: Database, job_id: str, connection: Connection) -> tuple[str, float]:
+def _why_lost(db: Database, job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
     row = connection.execute(
         select(
             jobs.c.status,
+            jobs.c.lease_token,
             seconds_until(db, jobs.c.scheduled_at).label("wait"),
             and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
             jobs.c.cancel_requested_at.is_not(None).label("stopped"),
@@ -92,6 +105,8 @@ def _why_lost(db: Database, job_id: str, connection: Connection) -> tuple[str, f
     ).first()
     if row is None:
         return Unclaimed.GONE, 0
+    if row.status == Status.PROCESSING and row.lease_token == lease_token:
+        return Unclaimed.OURS, 0
     if row.status != Status.PENDING or row.stopped:
         return Unclaimed.TAKEN, 0
     if row.expired:

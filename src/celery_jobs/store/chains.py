@@ -86,9 +86,10 @@ def _retry(
         return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=True)
     is_original = job.id == job.original_id
     verdict = FinalStatus.RETRYING if is_original else FinalStatus.FAILED_WITH_RETRIES
-    mark_finished(
+    if not mark_finished(
         connection, job, Status.FAILED, verdict, ends=False, duration_ms=duration_ms, **failure_columns(failure)
-    )
+    ):
+        return None  # given back between the two statements, by who need not lock a chain for it
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job.original_id)

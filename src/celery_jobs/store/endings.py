@@ -22,12 +22,17 @@ __all__ = ["Ended", "cancel", "expire", "lose", "mark_told", "release", "release
 
 
 def lose(
-    db: Database, job_id: str, max_losses: int, lease_token: str | None = None, worker: str | None = None
+    db: Database,
+    job_id: str,
+    max_losses: int,
+    lease_token: str | None = None,
+    worker: str | None = None,
+    patient: bool = False,
 ) -> Ended | bool:
     """processing -> pending after its worker was lost, or the chain's end at the `max_losses`-th loss.
 
     Guarded by the lease token or the worker. True: pending again; False: the claim no longer stands.
-    The chain's end is untold to Celery (semantics.md section 6).
+    The chain's end is untold to Celery (semantics.md section 6). `patient`: wait while the database is away.
     """
     owner = jobs.c.lease_token == lease_token if lease_token is not None else jobs.c.worker == worker
 
@@ -51,7 +56,7 @@ def lose(
         failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {lost.losses} times")
         return _end_pending(connection, job_id, row.original_id, verdict_of(lost.retries_enabled), failure)
 
-    return db.run(transition)
+    return db.persist(transition) if patient else db.run(transition)
 
 
 def release(db: Database, job_id: str, lease_token: str) -> Ended | bool:

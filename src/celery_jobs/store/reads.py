@@ -46,7 +46,7 @@ def find_original(db: Database, id: str) -> str | None:
                 return str(row.original_id)
         row = connection.execute(
             select(jobs.c.original_id)
-            .where(jobs.c.task_id == id)
+            .where(jobs.c.task_id == id, jobs.c.attempt_number == 1)
             .order_by(jobs.c.created_at.desc(), jobs.c.nesting.desc(), jobs.c.reuse.desc())
             .limit(1)
         ).first()

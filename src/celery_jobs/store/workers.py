@@ -111,13 +111,12 @@ def forget(db: Database, worker: str) -> list[str]:
 
 def _forget(worker: str, connection: Connection) -> list[str]:
     held = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
-    stopped = connection.execute(
-        select(jobs.c.id, jobs.c.lease_token).where(held, jobs.c.cancel_requested_at.is_not(None))
-    )
-    for row in stopped.all():
-        endings.release_in(connection, row.id, row.lease_token)
-    released = connection.execute(update(jobs).where(held).values(**UNCLAIMED).returning(jobs.c.id))
+    unasked = and_(held, jobs.c.cancel_requested_at.is_(None))
+    released = connection.execute(update(jobs).where(unasked).values(**UNCLAIMED).returning(jobs.c.id))
     ids = [row.id for row in released]
+    # What is left was asked to stop, maybe just now: it ends here.
+    for row in connection.execute(select(jobs.c.id, jobs.c.lease_token).where(held)).all():
+        endings.release_in(connection, row.id, row.lease_token)
     connection.execute(delete(workers).where(workers.c.id == worker))
     return ids
 

@@ -1,0 +1,58 @@
+"""Winning a job in the process that is to run it, or learning why not (semantics.md section 6)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from celery_jobs.errors import StoreUnavailable
+from celery_jobs.events import emit
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Claim
+
+__all__ = ["claim_job"]
+
+EARLY_ENOUGH = 2.0
+"""Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
+
+
+def claim_job(plugin: Plugin, job_id: str, worker: str | None, lease_token: str, lease: float) -> Claim | None:
+    """Claim a job for `lease` seconds, waiting for a database that is away; None where it is not ours to run."""
+    from celery_jobs.store import attempts, sends
+    from celery_jobs.store.rows import Claim
+
+    while True:
+        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True)
+        if isinstance(answer, Claim):
+            return answer
+        if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:
+            time.sleep(answer.wait)
+            continue
+        if answer.reason == answer.OURS and _lose(plugin, job_id, lease_token):
+            continue
+        if answer.reason in (answer.EARLY, answer.PAUSED):
+            sends.hold(plugin.db, job_id)
+        elif answer.reason == answer.EXPIRED:
+            from celery_jobs.telling import expire
+
+            with suppress(StoreUnavailable):  # the redispatcher ends it then
+                expire(plugin, job_id)
+        emit("job.dropped", job_id=job_id, reason=answer.reason)
+        return None
+
+
+def _lose(plugin: Plugin, job_id: str, lease_token: str) -> bool:
+    """Count the loss of the pool process that had this request before; whether the job may be claimed again.
+
+    A process that dies before its parent has read that it took a request: the pool gives the request to another.
+    """
+    from celery_jobs.store import endings
+    from celery_jobs.telling import tell
+
+    lost = endings.lose(plugin.db, job_id, plugin.settings.max_losses, lease_token=lease_token, patient=True)
+    if isinstance(lost, endings.Ended):
+        tell(plugin, lost.original_id)
+    return lost is True
