@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,11 +88,9 @@ def test_a_worker_that_was_stopped_past_its_time_writes_nothing_when_it_wakes(
     zombie = start()
     job_id = send("wait_for_file", str(gate), str(started))
     wait_until(lambda: starts(started), process=zombie)
-    zombie.signal(signal.SIGSTOP)
-    for child in zombie.children():
-        signal_process(child, signal.SIGSTOP)
+    freeze(zombie, db)
     other = start()
-    wait_until(lambda: len(starts(started)) == 2, timeout=20, process=other)
+    wait_until(lambda: len(starts(started)) == 2, timeout=30, process=other)
     token = only(db, job_id).lease_token
     gate.touch()
     wait_until(lambda: only(db, job_id).status == "completed", process=other)
@@ -101,6 +100,32 @@ def test_a_worker_that_was_stopped_past_its_time_writes_nothing_when_it_wakes(
     wait_until(lambda: "lost its lease" in zombie.log, process=zombie)
     job = only(db, job_id)
     assert (job.lease_token, job.losses, job.status) == (token, 1, "completed")
+
+
+def freeze(worker: Worker, db: Database) -> None:
+    """Stop a worker and its children; on SQLite not while it holds the one lock that there is."""
+    while True:
+        worker.signal(signal.SIGSTOP)
+        for child in worker.children():
+            signal_process(child, signal.SIGSTOP)
+        if not db.is_sqlite or is_free(str(db.url.database)):
+            return
+        worker.signal(signal.SIGCONT)
+        for child in worker.children():
+            signal_process(child, signal.SIGCONT)
+
+
+def is_free(file: str) -> bool:
+    """Whether a SQLite file can be written to now."""
+    connection = sqlite3.connect(file, timeout=0.2, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:

@@ -33,6 +33,7 @@ __all__ = ["Database", "now"]
 T = TypeVar("T")
 
 SQLITE_BUSY_TIMEOUT = 30.0
+FROZEN_CLIENT_MS = 5_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -190,12 +191,18 @@ def _make_engine(url: URL, timeout: float) -> Engine:
 
 
 def _postgres_arguments(timeout: float) -> dict[str, Any]:
+    session = {
+        "timezone": "UTC",
+        # A process that is stopped inside a transaction must not hold its locks for ever, nor anybody wait for them.
+        "idle_in_transaction_session_timeout": FROZEN_CLIENT_MS,
+        "lock_timeout": int(timeout * 1000),
+    }
     return {
         "connect_timeout": max(2, int(timeout)),
         "tcp_user_timeout": int(timeout * 1000),
         "keepalives_idle": 30,
         "application_name": "celery-jobs",
-        "options": "-c timezone=UTC",
+        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
     }
 
 

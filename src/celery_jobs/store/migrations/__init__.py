@@ -45,6 +45,7 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with db.transaction() as connection:
         if not db.is_sqlite:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         before = _current(connection)
         command.upgrade(config(connection), revision)
