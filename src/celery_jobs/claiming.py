@@ -19,7 +19,7 @@ EARLY_ENOUGH = 2.0
 """Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
 
 
-def claim_job(plugin: Plugin, job_id: str, worker: str | None, lease_token: str, lease: float) -> Claim | None:
+def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float) -> Claim | None:
     """Claim a job for `lease` seconds, waiting for a database that is away; None where it is not ours to run."""
     from celery_jobs.store import attempts, sends
     from celery_jobs.store.rows import Claim

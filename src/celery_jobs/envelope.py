@@ -49,9 +49,9 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
         content_type, content_encoding, data = dumps(body, serializer=serializer)
     except Exception as error:
         raise PayloadNotSerializable(serializer, error) from error
-    payload = data.encode(content_encoding) if isinstance(data, str) else bytes(data)
+    payload = _bytes(data, content_encoding)
     if len(payload) > limit:
-        raise PayloadTooLarge(len(payload), limit)
+        _refuse_large(body, serializer, limit)
     exchange = options.get("exchange") or ""
     return Message(
         id=new_id(),
@@ -65,6 +65,19 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
         routing_key=options.get("routing_key") or "",
         delivery_mode=_delivery_mode(options.get("delivery_mode")),
     )
+
+
+def _bytes(data: str | bytes, encoding: str) -> bytes:
+    return data.encode(encoding) if isinstance(data, str) else bytes(data)
+
+
+def _refuse_large(body: Any, serializer: str, limit: int) -> None:
+    """Arguments count, the canvas around them does not: a long chain may carry many small ones."""
+    arguments = body[:2] if isinstance(body, tuple | list) else (body.get("args"), body.get("kwargs"))
+    _, encoding, data = dumps(arguments, serializer=serializer)
+    size = len(_bytes(data, encoding))
+    if size > limit:
+        raise PayloadTooLarge(size, limit)
 
 
 def _delivery_mode(mode: Any) -> int | None:

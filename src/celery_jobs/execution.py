@@ -175,7 +175,8 @@ def _dropped() -> Any:
 def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | None:
     """Claim the job of a request; None where it is not ours to run."""
     lease_token = request.pop(LEASE_KEY, None) or str(uuid4())
-    worker, arrival = request.pop(WORKER_KEY, None), request.pop(WIRE_KEY, None)
+    worker = request.pop(WORKER_KEY, None) or str(uuid4())  # unknown: its lease alone bounds it
+    arrival = request.pop(WIRE_KEY, None)
     job_id = request.pop(JOB_HEADER, None)
     plugin.await_db()
     if job_id is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["ensure_installed"]
 
 WORKER_STEP = "celery_jobs.worker.step:JobsStep"
+CONSUMER_STEP = "celery_jobs.worker.refusals:Refusals"
 
 
 def ensure_installed(app: Celery) -> Plugin:
@@ -29,5 +30,6 @@ def _install(app: Celery) -> Plugin:
         events.subscribe(logs.log)
     install_seams(plugin)
     app.steps["worker"].add(WORKER_STEP)
+    app.steps["consumer"].add(CONSUMER_STEP)
     beat.install(plugin)
     return plugin

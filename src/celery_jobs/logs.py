@@ -37,6 +37,7 @@ _WORDINGS = {
     "job.fenced": (logging.WARNING, "job %(job_id)s lost its lease; the outcome of this attempt is dropped"),
     "job.released": (logging.INFO, "job %(job_id)s is given back, nothing burnt"),
     "job.lost": (logging.WARNING, "job %(job_id)s lost its worker and is pending again"),
+    "job.refused": (logging.ERROR, "job %(job_id)s cannot be run here (%(reason)s): %(error)s"),
     "job.sent_again": (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
     "job.replayed": (logging.INFO, "job %(original_id)s is replayed as %(job_id)s"),
     "worker.dead": (logging.WARNING, "worker %(worker)s is silent and declared dead"),

@@ -81,6 +81,8 @@ class Settings:
     """Seconds of silence after which a worker is declared dead."""
     max_losses: int = 3
     """Losses of a worker that end a chain."""
+    max_refusals: int = 10
+    """Times that a job is sent to workers which do not know its task, or cannot read it, before it is buried."""
     max_payload_bytes: int = 1_048_576
     """Bytes of a job's serialized arguments."""
     max_result_bytes: int = 65_536

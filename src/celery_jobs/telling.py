@@ -77,7 +77,11 @@ def _context(plugin: Plugin, job: Job, message: Message | None) -> Context:
     if message is None:
         return Context({"id": job.task_id, "task": job.task})
     properties: dict[str, Any] = json.loads(message.properties)
-    args, kwargs, embed = decode_body(plugin, message)
+    try:
+        args, kwargs, embed = decode_body(plugin, message)
+    except Exception:
+        # What cannot be read here has no links and no chord that could be told; its caller can.
+        args, kwargs, embed = (), {}, {}
     values = {**decode_headers(message), "args": args, "kwargs": kwargs, **embed}
     values.update(reply_to=properties.get("reply_to"), correlation_id=properties.get("correlation_id"))
     return Context(values, delivery_info={}, called_directly=False)

@@ -167,6 +167,12 @@ def test_a_payload_over_1_mib_is_refused_before_anything_is_written(app: Celery,
     assert rows(app) == []
 
 
+def test_a_canvas_around_small_arguments_does_not_count(app: Celery, add: Any) -> None:
+    big = "x" * 300_000
+    chain(add.s(1, 1), *[add.si(big, big) for _ in range(3)]).apply_async()
+    assert len(rows(app)) == 1
+
+
 def test_a_payload_that_the_serializer_refuses_is_refused_before_anything_is_written(app: Celery, add: Any) -> None:
     with pytest.raises(PayloadNotSerializable, match="json"):
         add.delay(object())

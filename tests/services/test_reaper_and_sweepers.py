@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from celery_jobs.services import Service
 
 
-def claim(plugin: Plugin, job_id: str, worker: str | None) -> Claim:
+def claim(plugin: Plugin, job_id: str, worker: str) -> Claim:
     claimed = attempts.claim(plugin.db, job_id, worker, str(uuid.uuid4()), 1350)
     assert isinstance(claimed, Claim)
     return claimed

@@ -45,7 +45,7 @@ class Unclaimed:
 
 
 def claim(
-    db: Database, job_id: str, worker: str | None, lease_token: str, lease: float, patient: bool = False
+    db: Database, job_id: str, worker: str, lease_token: str, lease: float, patient: bool = False
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
@@ -58,7 +58,7 @@ def claim(
 def _claim(
     db: Database,
     job_id: str,
-    worker: str | None,
+    worker: str,
     lease_token: str,
     lease: float,
     tries: Iterator[int],
@@ -75,6 +75,9 @@ def _claim(
             lease_token=lease_token,
             started_at=now(),
             lease_expires_at=now(lease),
+            # Of a worker that did not know the task.
+            failure_reason=None,
+            error_message=None,
         )
         .returning(*_CLAIMED)
     ).first()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["Ended", "cancel", "expire", "lose", "mark_told", "release", "release_in"]
+__all__ = ["Ended", "cancel", "expire", "lose", "mark_told", "refuse", "release", "release_in"]
 
 
 def lose(
@@ -124,6 +124,30 @@ def expire(db: Database, job_id: str) -> Ended | bool:
             return False
         failure = Failure(FailureReason.EXPIRED, "", "its expiry passed before a worker took it")
         return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, failure)
+
+    return db.run(transition)
+
+
+def refuse(db: Database, job_id: str, reason: FailureReason, message: str, most: int) -> Ended | bool:
+    """Note why a worker cannot run a pending job, which waits for one that can; at the `most`-th send it ends.
+
+    False: the job is not pending (semantics.md section 6).
+    """
+
+    def transition(connection: Connection) -> Ended | bool:
+        row = connection.execute(select(jobs.c.original_id).where(jobs.c.id == job_id)).first()
+        if row is None or lock_original(connection, row.original_id) is None:
+            return False
+        noted = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.status == Status.PENDING)
+            .values(failure_reason=reason, error_message=message)
+            .returning(jobs.c.send_count, jobs.c.retries_enabled)
+        ).first()
+        if noted is None or noted.send_count < most:
+            return noted is not None
+        verdict = verdict_of(noted.retries_enabled)
+        return _end_pending(connection, job_id, row.original_id, verdict, Failure(reason, "", message))
 
     return db.run(transition)
 
