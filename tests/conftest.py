@@ -18,12 +18,14 @@ from sqlalchemy import make_url
 from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
 from tests.servers.databases import Databases
 from tests.servers.postgres import ServerUnavailable, start_postgres
+from tests.servers.rabbitmq import start_rabbitmq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
 POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
+RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
 
 MEMORY_BYTES = 4 * 1024**3
 
@@ -87,6 +89,24 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Databases]:
         _note(pytestconfig, "PostgreSQL", f"{server.version()}, started for the tests")
         yield server
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A RabbitMQ node's URL."""
+    if given := os.environ.get(RABBITMQ_VARIABLE):
+        _note(pytestconfig, "RabbitMQ", f"from {RABBITMQ_VARIABLE}")
+        yield given
+        return
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    try:
+        with start_rabbitmq(folder) as url:
+            _note(pytestconfig, "RabbitMQ", "started for the tests")
+            yield url
+    except ServerUnavailable as error:
+        _skip(pytestconfig, "RabbitMQ", str(error))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

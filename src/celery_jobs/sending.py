@@ -111,6 +111,9 @@ class Sender:
         connection.connect_timeout = min(connection.connect_timeout or seconds, seconds)
         for option in _TIMEOUTS.get(connection.transport.driver_type, ()):
             connection.transport_options.setdefault(option, seconds)
+        if connection.transport.driver_type == "amqp":
+            # Without it RabbitMQ says nothing of a message that it loses, and the row would say it was sent.
+            connection.transport_options.setdefault("confirm_publish", True)
 
 
 _TIMEOUTS = {
