@@ -40,7 +40,10 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
 
             with suppress(StoreUnavailable):  # the redispatcher ends it then
                 expire(plugin, job_id)
-        emit("job.dropped", job_id=job_id, reason=answer.reason)
+        if answer.reason == answer.GONE:
+            emit("job.gone", job_id=job_id, database=plugin.where)
+        else:
+            emit("job.dropped", job_id=job_id, reason=answer.reason)
         return None
 
 

@@ -112,6 +112,10 @@ class ArgumentsDoNotFit(JobsError):
     """The stored arguments cannot be bound to the task's present signature; nothing was sent."""
 
 
+LONGEST_WAIT = 366 * 86_400
+"""Seconds; no wait between two attempts is longer than a year."""
+
+
 class NoRetry(JobsError):
     """Raised by a task: retrying cannot help, end the chain now (semantics.md section 3)."""
 
@@ -120,6 +124,8 @@ class RetryAfter(JobsError):
     """Raised by a task: fail, and wait at least `seconds` before the next attempt (semantics.md section 3)."""
 
     def __init__(self, seconds: float, message: str = "") -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_WAIT:
+            raise ValueError(f"RetryAfter takes 0 to {LONGEST_WAIT:,} seconds, not {seconds!r}")
         self.seconds = seconds
         super().__init__(seconds, message)
 

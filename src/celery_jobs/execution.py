@@ -17,7 +17,8 @@ from celery_jobs import soft_limit
 from celery_jobs.claiming import claim_job
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.events import emit
-from celery_jobs.store.text import result_text
+from celery_jobs.states import FailureReason
+from celery_jobs.store.text import error_message, error_type, result_text
 from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
 
 if TYPE_CHECKING:
@@ -139,7 +140,11 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
             if execution is None:
                 return _dropped()
             outcome = _run(execution, tracer, (uuid, args, kwargs, request))
-            _finish(execution, outcome)
+            try:
+                _finish(execution, outcome)
+            except Exception as error:
+                _bury_plainly(execution, error)  # a fault of ours, or of a setting: nothing stays processing
+                raise
         finally:
             soft_limit.drop()
             soft_limit.let()
@@ -246,6 +251,19 @@ def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
         emit("job.fenced", execution.job)
     else:
         emit(f"job.{ended.final_status}", execution.job, error=failure.message)
+
+
+def _bury_plainly(execution: Execution, error: Exception) -> None:
+    """End an attempt whose end could not be written as it should, asking nothing of the task or its policy."""
+    from celery_jobs.store.chains import bury
+    from celery_jobs.store.rows import Failure
+
+    failure = Failure(FailureReason.EXCEPTION, error_type(error), error_message(error))
+    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, untold=True)
+    if ended is not None:
+        from celery_jobs.telling import tell
+
+        tell(execution.plugin, ended.original_id)
 
 
 def _release(execution: Execution) -> None:

@@ -68,6 +68,7 @@ class Jobs:
         Takes Celery's options and ours (semantics.md section 4). Raises InvalidJob, PayloadTooLarge.
         """
         _refuse_unknown(options)
+        self._require_job(name)
         if "priority" in options:
             options["job_priority"] = options.pop("priority")
         task = self.app.tasks.get(name)
@@ -76,6 +77,15 @@ class Jobs:
         else:
             result = self.app.send_task(name, tuple(args), dict(kwargs or {}), **options)
         return self.get(result.job_id)
+
+    def _require_job(self, name: str) -> None:
+        """Refuse what would be sent without a row."""
+        if name not in self.app.tasks and not self._plugin.manages(name):
+            raise InvalidJob("name", f"{name} is not known here, and this app's unknown tasks are no jobs")
+        if not self._plugin.manages(name):
+            raise InvalidJob("name", f"{name} is no job: give its task base=JobTask, or install(app) before it is made")
+        if self.app.conf.task_always_eager:
+            raise InvalidJob("name", "task_always_eager makes no rows; call the task itself, or switch it off")
 
     @overload
     def get(self, id: str, attempts: Literal[False] = False) -> Run: ...
@@ -157,7 +167,10 @@ class Jobs:
 
         Raises JobNotFound and NotDeadLettered (semantics.md section 7).
         """
-        return dead_letters.purge(self._plugin.db, self._original(id))
+        original = self.get(id, attempts=True)[0]
+        if original.untold_at is not None:
+            tell(self._plugin, original.id)
+        return dead_letters.purge(self._plugin.db, original.id)
 
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""

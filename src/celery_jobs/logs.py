@@ -34,6 +34,11 @@ _WORDINGS = {
     ),
     "job.cancelled": (logging.INFO, "job %(original_id)s is cancelled"),
     "job.dropped": (logging.INFO, "a message of job %(job_id)s was dropped: %(reason)s"),
+    "job.gone": (
+        logging.WARNING,
+        "job %(job_id)s is not in %(database)s: was it purged, or do producer and worker use different databases?",
+    ),
+    "worker.started": (logging.INFO, "jobs are recorded in %(database)s"),
     "job.fenced": (logging.WARNING, "job %(job_id)s lost its lease; the outcome of this attempt is dropped"),
     "job.released": (logging.INFO, "job %(job_id)s is given back, nothing burnt"),
     "job.lost": (logging.WARNING, "job %(job_id)s lost its worker and is pending again"),

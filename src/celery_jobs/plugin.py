@@ -66,6 +66,14 @@ class Plugin:
                 time.sleep(AWAIT_PAUSE)
 
     @property
+    def where(self) -> str:
+        """The jobs database as a person would name it: no password, a file with its whole path."""
+        url = self._database.url
+        if self._database.is_sqlite and url.database:
+            return os.path.abspath(url.database)
+        return url.render_as_string()
+
+    @property
     def unchecked_db(self) -> Database:
         """The jobs database, whatever its schema: for migrating it."""
         return self._database

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from celery_jobs.errors import LONGEST_WAIT
+
 __all__ = [
     "MAX_ATTEMPTS",
     "Custom",
@@ -35,8 +37,8 @@ class Policy:
         if not 1 <= self.max_attempts <= MAX_ATTEMPTS:
             raise ValueError(f"attempts must be from 1 to {MAX_ATTEMPTS}, not {self.max_attempts}")
         for delay in self.delays:
-            if not 0 <= delay < float("inf"):
-                raise ValueError(f"a delay must be 0 or more seconds, not {delay}")
+            if not 0 <= delay <= LONGEST_WAIT:
+                raise ValueError(f"a delay must be 0 or more seconds, a year at most, not {delay}")
         if self.max_attempts > 1 and not self.delays:
             raise ValueError(f"{self.max_attempts} attempts need at least one delay between them")
 

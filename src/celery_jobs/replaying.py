@@ -27,6 +27,7 @@ def make_replay(plugin: Plugin, original: Job, message: Message, reason: str | N
 
     Links, errbacks and the rest of a chain run on; group and chord are dropped, `expires` and `eta` too.
     """
+    _require_readable(plugin, original, message)
     _require_fit(plugin, original, message)
     job_id = new_id()
     policy = plugin.policy(original.task, original.queue, level_from_json(original.retry_policy))
@@ -75,6 +76,16 @@ def _without_chord(plugin: Plugin, message: Message) -> bytes:
     serializer = registry.type_to_name[message.content_type]
     _, encoding, data = dumps((args, kwargs, {**embed, "chord": None}), serializer=serializer)
     return data.encode(encoding) if isinstance(data, str) else bytes(data)
+
+
+def _require_readable(plugin: Plugin, original: Job, message: Message) -> None:
+    try:
+        decode_body(plugin, message)
+    except Exception as error:
+        raise ArgumentsDoNotFit(
+            f"the job {original.id} cannot be replayed: "
+            f"its message ({message.content_type}) cannot be read here: {error}"
+        ) from error
 
 
 def _require_fit(plugin: Plugin, original: Job, message: Message) -> None:

@@ -10,7 +10,7 @@ from celery.app.task import Task
 from celery.exceptions import Reject, Retry
 
 from celery_jobs import execution
-from celery_jobs.errors import InvalidSettings
+from celery_jobs.errors import InvalidSettings, NoRetry, RetryAfter
 from celery_jobs.installation import ensure_installed
 from celery_jobs.plugin import plugin_of
 from celery_jobs.policy import Level, Policy, parse_level
@@ -73,6 +73,12 @@ class JobTask(Task):  # type: ignore[misc]
         running = execution.current()
         if running is None or self.request.called_directly:
             return super().retry(*args, max_retries=max_retries, **options)
+        error: Any = options.get("exc")
+        if isinstance(error, Exception) and isinstance(error, (NoRetry, *self.no_retry_for)):
+            running.gave_up = True  # autoretry_for would try again what cannot help
+            raise error
+        if isinstance(error, RetryAfter):
+            options["countdown"] = max(options.get("countdown") or 0, error.seconds)
         overridden = self.__dict__.get("override_max_retries", _MISSING)
         try:
             return super().retry(*args, max_retries=self._limit(running, max_retries), **options)
@@ -120,6 +126,9 @@ def _level_of(cls: type[JobTask]) -> Level:
         for name in vars(cls)
         if name not in _OPTIONS and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
     ]
+    given: Any = cls.no_retry_for
+    if not isinstance(given, tuple | list) or not all(map(_is_exception, given)):
+        problems.append(f"task {cls.name}: no_retry_for: a tuple of exception classes is expected, not {given!r}")
     try:
         level = parse_level(cls.retry_policy, cls.retry_delays, cls.max_attempts)
     except (TypeError, ValueError) as error:
@@ -127,6 +136,10 @@ def _level_of(cls: type[JobTask]) -> Level:
     if problems:
         raise InvalidSettings(problems)
     return level
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 _OPTIONS = ("retry_delays", "retry_policy", "max_attempts", "no_retry_for")

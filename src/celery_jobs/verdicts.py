@@ -9,7 +9,7 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from celery_jobs.errors import NoRetry, RetryAfter, StoreUnavailable
 from celery_jobs.events import emit
-from celery_jobs.policy import level_from_json, resolve
+from celery_jobs.policy import Policy, level_from_json, resolve
 from celery_jobs.settings import QueueSettings
 from celery_jobs.states import FailureReason
 from celery_jobs.store.text import clean, error_message, error_traceback, error_type
@@ -42,6 +42,8 @@ def _delay(plugin: Plugin, job: Claim) -> float:
     try:
         policy = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy))
     except ValueError:
+        policy = Policy((), 1)
+    if not policy.delays:
         # The delays were taken out of the settings while this chain has attempts left: better late than lost.
         policy = resolve(QueueSettings().level)
     return policy.delay(job.policy_retries)

@@ -12,7 +12,8 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "policy", "errors", "ids", "breaker", "priority", "soft_limit", "events"),
+    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events"),
+    ("policy",),
     ("settings",),
     ("options",),
     ("store",),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Task, chain
 from celery.signals import task_prerun
 
-from celery_jobs import Jobs, JobTask
+from celery_jobs import Jobs, JobTask, NoRetry
 from celery_jobs.plugin import plugin_of
 from celery_jobs.sending import sender_of
 from celery_jobs.store import sends
@@ -239,6 +240,50 @@ def test_retries_of_the_policy_do_not_count_against_celerys_max_retries(app: Cel
         assert result.get(timeout=10) == "done"
         assert ended(app, result.id).attempt_number == 4
     assert "override_max_retries" not in vars(mixed)
+
+
+@pytest.mark.parametrize("error", ["NoRetry", "KeyError"])
+def test_what_cannot_help_is_not_retried_by_autoretry_either(app: Celery, error: str) -> None:
+    @app.task(name="hopeless", autoretry_for=(Exception,), no_retry_for=(KeyError,), default_retry_delay=0)
+    def hopeless() -> None:
+        raise {"NoRetry": NoRetry, "KeyError": KeyError}[error]("no use")
+
+    with working(app):
+        run = ended(app, hopeless.delay().id)
+    assert (run.final_status, run.attempt_number, run.failure_reason) == ("dead_lettered", 1, "no_retry")
+
+
+def test_an_end_that_cannot_be_written_as_it_should_still_ends_the_attempt(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="fails", max_attempts=1)
+    def fails() -> None:
+        raise ValueError("x")
+
+    def broken(*_: Any) -> None:
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr("celery_jobs.execution.failure_of", broken)
+    with working(app):
+        run = ended(app, fails.delay().id)
+    assert (run.status, run.final_status) == ("failed", "dead_lettered")
+    assert run.error_message == "a fault of ours"
+
+
+def test_delays_taken_out_of_the_settings_lose_no_attempts(app: Celery) -> None:
+    @app.task(name="fails")
+    def fails() -> None:
+        raise ValueError("x")
+
+    result = fails.delay()
+    app.conf.jobs_queue_defaults = {"retry_delays": []}
+    plugin_of(app).__dict__.pop("settings")
+    with working(app):
+        run = wait_until(lambda: (run := Jobs(app).get(result.id)).attempt_number == 2 and run)
+    assert (run.status, run.attempts[0].error_message) == ("pending", "x")
+    finished_at = run.attempts[0].finished_at
+    assert finished_at is not None
+    assert run.scheduled_at - finished_at == timedelta(seconds=60)
 
 
 def test_when_celerys_retries_give_up_the_policy_does_not_begin_again(app: Celery) -> None:

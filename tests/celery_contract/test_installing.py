@@ -85,6 +85,14 @@ def test_a_misspelled_option_of_a_task_fails_when_it_is_bound(app: Celery) -> No
         app.finalize()
 
 
+def test_exceptions_that_are_no_tuple_of_classes_fail_when_the_task_is_bound(app: Celery) -> None:
+    @app.task(name="wrong", no_retry_for=ValueError)
+    def wrong() -> None: ...
+
+    with pytest.raises(InvalidSettings, match="no_retry_for"):
+        app.finalize()
+
+
 def test_an_apps_own_beat_schedule_does_not_wipe_ours(app: Celery) -> None:
     app.conf.beat_schedule = {"mine": {"task": "mine", "schedule": 5.0}}
     app.finalize()

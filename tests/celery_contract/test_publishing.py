@@ -239,6 +239,15 @@ def test_eager_calls_make_no_rows(app: Celery, add: Any) -> None:
     assert rows(app) == []
 
 
+def test_our_own_door_refuses_what_would_make_no_row(app: Celery, add: Any, broker_url: str) -> None:
+    with pytest.raises(InvalidJob, match="is no job"):
+        Jobs(app).enqueue("celery.backend_cleanup")
+    app.conf.task_always_eager = True
+    with pytest.raises(InvalidJob, match="task_always_eager"):
+        Jobs(app).enqueue("add", (1,))
+    assert messages(broker_url) == []
+
+
 def test_our_own_door_refuses_unknown_options(app: Celery, add: Any) -> None:
     with pytest.raises(InvalidJob, match="did you mean queue"):
         Jobs(app).enqueue("add", (1,), quue="x")

@@ -57,6 +57,26 @@ def test_jobs_of_a_worker_silent_for_60_s_are_pending_again_and_sent(
     assert depth() == before + 1
 
 
+def test_a_database_that_was_away_kills_no_worker_when_it_is_back(
+    app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
+) -> None:
+    """While it was away nobody could beat, and nobody could look: the living get a turn before silence counts."""
+    job_id = app.tasks["services.add"].delay(1).job_id
+    worker = workers.register(plugin.db, "w@here", 1, ["celery"])
+    claim(plugin, job_id, worker)
+    assert service("reaper").tick() == 0
+    later(120)
+    assert service("reaper").tick() == 0
+    assert workers.heartbeat(plugin.db, worker, ["celery"])
+    later(15)
+    assert service("reaper").tick() == 0
+    assert Jobs(app).get(job_id).losses == 0
+    for _ in range(5):
+        later(15)
+        service("reaper").tick()
+    assert Jobs(app).get(job_id).losses == 1
+
+
 def test_a_worker_that_beats_keeps_its_jobs_past_their_lease(
     app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from celery_jobs.events import emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
-from celery_jobs.store import endings, workers
+from celery_jobs.store import endings, services, workers
 from celery_jobs.telling import tell
 
 __all__ = ["Reaper"]
@@ -17,15 +19,26 @@ class Reaper(Service):
     """Declares silent workers dead, and makes their jobs pending again, each a loss."""
 
     name = "reaper"
+    _blind = False
 
     @property
     def interval(self) -> float:
         """Seconds between two turns."""
         return self.settings.reap_interval
 
+    def _turn(self, age: float) -> int | None:
+        since = services.age(self.plugin.db).get(self.name, math.inf)
+        self._blind = since > self.settings.worker_timeout / 2
+        return super()._turn(age)
+
     def run_once(self) -> int:
-        """Bring back what is lost; gives how many jobs."""
-        dead = workers.declare_dead(self.plugin.db, self.settings.worker_timeout)
+        """Bring back what is lost; gives how many jobs.
+
+        After a time in which nobody looked, the database may have been away, and nobody could beat either: the
+        living get a turn to do so before their silence counts.
+        """
+        silence = math.inf if self._blind else self.settings.worker_timeout
+        dead = workers.declare_dead(self.plugin.db, silence)
         return sum(self._bring_back(worker) for worker in dead) + self._end_leases()
 
     def _bring_back(self, worker: str) -> int:

@@ -165,13 +165,15 @@ def _already_retried(connection: Connection, job: Claim) -> Retried | None:
     ).first()
     if mine is None or row is None:
         return None
-    return Retried(row.id, row.attempt_number, row.scheduled_at, None, 0)
+    return Retried(row.id, row.attempt_number, row.scheduled_at, row.sent_at, 0)
 
 
-def bury(db: Database, job: Claim, failure: Failure, duration_ms: int | None = None) -> Ended | None:
+def bury(
+    db: Database, job: Claim, failure: Failure, duration_ms: int | None = None, untold: bool = False
+) -> Ended | None:
     """processing -> failed, and the chain ends: dead-lettered, or failed_no_retries where retries are off.
 
-    None for who lost the lease (semantics.md section 2).
+    None for who lost the lease (semantics.md section 2). `untold`: Celery does not know yet.
     """
 
     def transition(connection: Connection) -> Ended | None:
@@ -180,7 +182,7 @@ def bury(db: Database, job: Claim, failure: Failure, duration_ms: int | None = N
             return None
         cancelled = original.cancel_requested_at is not None
         verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
-        return _end(connection, job, failure, verdict, duration_ms)
+        return _end(connection, job, failure, verdict, duration_ms, untold)
 
     return db.persist(transition)
 

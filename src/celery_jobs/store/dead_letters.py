@@ -77,6 +77,7 @@ def purge(db: Database, original_id: str) -> int:
 def sweep_dead_letters(db: Database, queue: str | None, days: float, others: list[str], limit: int) -> int:
     """Delete at most `limit` dead letters older than `days`; of `queue`, or of every queue not in `others`."""
     old = select(jobs.c.id).where(jobs.c.dead_lettered_at.is_not(None), jobs.c.dead_lettered_at < now(-days * 86_400))
+    old = old.where(jobs.c.untold_at.is_(None))
     return _sweep(db, _of_queue(old, queue, others).order_by(jobs.c.dead_lettered_at), limit)
 
 

@@ -59,14 +59,14 @@ def lose(
     return db.persist(transition) if patient else db.run(transition)
 
 
-def release(db: Database, job_id: str, lease_token: str) -> Ended | bool:
+def release(db: Database, job_id: str, lease_token: str, patient: bool = True) -> Ended | bool:
     """processing -> pending, nothing burnt, unsent: for a claim that its worker gives back.
 
     Where a cancel was asked for, the chain ends as cancelled instead. False: the claim no longer stands.
-    Waits for the database as long as it takes.
+    `patient`: wait while the database is away.
     """
-
-    return db.persist(lambda connection: release_in(connection, job_id, lease_token))
+    run = db.persist if patient else db.run
+    return run(lambda connection: release_in(connection, job_id, lease_token))
 
 
 def release_in(connection: Connection, job_id: str, lease_token: str) -> Ended | bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -66,15 +67,16 @@ def heartbeat(db: Database, worker: str, queues: Sequence[str]) -> bool:
 def declare_dead(db: Database, silence: float) -> list[str]:
     """Declare dead every worker silent for `silence` seconds, and give all dead ones that still hold jobs.
 
-    One guarded step before any job is touched: a heartbeat that commits first wins.
+    Infinite silence declares nobody. One guarded step before any job is touched: a heartbeat that commits first wins.
     """
 
     def transition(connection: Connection) -> list[str]:
-        connection.execute(
-            update(workers)
-            .where(workers.c.dead_at.is_(None), workers.c.heartbeat_at < now(-silence))
-            .values(dead_at=now())
-        )
+        if silence < math.inf:
+            connection.execute(
+                update(workers)
+                .where(workers.c.dead_at.is_(None), workers.c.heartbeat_at < now(-silence))
+                .values(dead_at=now())
+            )
         return [row.id for row in connection.execute(select(workers.c.id).where(workers.c.dead_at.is_not(None)))]
 
     return db.run(transition)

@@ -45,7 +45,7 @@ class Heart:
             self._do_postponed()
             released = workers.forget(self.plugin.db, self.worker_id)
             sender_of(self.plugin).send_now(released)
-        except StoreUnavailable as error:
+        except Exception as error:
             # The reaper gives the jobs back when it finds this worker silent.
             emit("service.failed", service="worker's release", error=str(error))
 
@@ -58,14 +58,22 @@ class Heart:
 
     def _beat(self) -> None:
         while not self._stopping.wait(self.plugin.settings.heartbeat_interval):
-            try:
-                self._do_postponed()
-                if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
-                    self._register()
-            except Exception as error:
-                emit("service.failed", service="heartbeat", error=str(error))
+            for act in (self._say_alive, self._do_postponed):
+                try:
+                    act()
+                except Exception as error:
+                    emit("service.failed", service="heartbeat", error=str(error))
+
+    def _say_alive(self) -> None:
+        if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
+            self._register()
 
     def _do_postponed(self) -> None:
         while self._postponed:
-            self._postponed[0]()
+            try:
+                self._postponed[0]()
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # must not stand in the way of the others for ever
+                emit("service.failed", service="postponed settlement", error=repr(error))
             self._postponed.pop(0)

@@ -29,6 +29,7 @@ class JobRequest(Request):  # type: ignore[misc]
     """A request whose outcome is settled in SQL first; Celery hears of it only where the claim still stood."""
 
     _settled = False
+    _late = False
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -41,14 +42,20 @@ class JobRequest(Request):  # type: ignore[misc]
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
         self._job_id = (message.headers or {}).get(JOB_HEADER) or ""
         self._lease_token = str(uuid.uuid4())
-        heart = getattr(self._plugin, "heart", None)
         request = self._request_dict
         request[LEASE_KEY] = self._lease_token
-        request[WORKER_KEY] = getattr(heart, "worker_id", None)
+        request[WORKER_KEY] = None
         if self._job_id:
             request[JOB_HEADER] = self._job_id
         else:
             request[WIRE_KEY] = self._arrival(message)
+
+    @property
+    def request_dict(self) -> Any:
+        """What the pool is given, with the worker's id of now: one that was declared dead has a new one."""
+        if WORKER_KEY in self._request_dict:
+            self._request_dict[WORKER_KEY] = getattr(self._plugin.heart, "worker_id", None)
+        return self._request_dict
 
     @property
     def _plugin(self) -> Plugin:
@@ -95,11 +102,25 @@ class JobRequest(Request):  # type: ignore[misc]
     def _settle(self, act: Any) -> bool:
         """Whether SQL keeps the chain going; without a database the heart settles it later."""
         try:
-            self._job_id = self._job_id or self._adopted_id()
-            return bool(self._job_id and act())
+            return self._settle_now(act)
         except StoreUnavailable:
-            self._plugin.heart.postpone(act)
+            self._late = True
+            self._plugin.heart.postpone(lambda: self._settle_now(act))
             return True
+
+    def _settle_now(self, act: Any) -> bool:
+        self._job_id = self._job_id or self._adopted_id()
+        return bool(self._job_id and act())
+
+    def _note_end(self, original_id: str) -> None:
+        """Celery hears of the end right here, unless it was told that a retry waits while SQL was away."""
+        from celery_jobs.store.endings import mark_told
+        from celery_jobs.telling import tell
+
+        if self._late:
+            tell(self._plugin, original_id)
+        else:
+            mark_told(self._plugin.db, original_id)
 
     def _adopted_id(self) -> str:
         """The job that the child made of a message without our mark."""
@@ -115,7 +136,7 @@ class JobRequest(Request):  # type: ignore[misc]
             self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
         )
         if isinstance(outcome, endings.Ended):
-            endings.mark_told(self._plugin.db, outcome.original_id)  # Celery hears it right here
+            self._note_end(outcome.original_id)
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)
@@ -134,7 +155,9 @@ class JobRequest(Request):  # type: ignore[misc]
         failure = Failure(FailureReason.TIMEOUT, "TimeLimitExceeded", f"hard time limit of {error.args[0]} s")
         following = next_by_policy(self._plugin, claim, error, self.task)
         if following is None:
-            ended = chains.bury(self._plugin.db, claim, failure, self._duration_ms)
+            ended = chains.bury(self._plugin.db, claim, failure, self._duration_ms, untold=True)
+            if ended is not None:
+                self._note_end(ended.original_id)
             emit("job.fenced" if ended is None else f"job.{ended.final_status}", claim, error=failure.message)
             return False
         after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following, self._duration_ms))
@@ -159,7 +182,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """A revoke or an expiry that the parent sees: into SQL first."""
-        if self._job_id:
+        if self._is_job:
             self._settle(lambda: self._revoke(expired))
         super()._announce_revoked(reason, terminated, signum, expired)
 
@@ -183,7 +206,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """A shutdown or a lost connection takes the job from its child: given back, nothing burnt."""
-        if self._job_id:
+        if self._is_job:
             self._settle(self._release)
         super()._announce_cancelled(emit_retry=emit_retry)
 
@@ -191,7 +214,7 @@ class JobRequest(Request):  # type: ignore[misc]
         from celery_jobs.sending import sender_of
         from celery_jobs.store.endings import release
 
-        released = release(self._plugin.db, self._job_id, self._lease_token)
+        released = release(self._plugin.db, self._job_id, self._lease_token, patient=False)
         if released is True:
             emit("job.released", job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])

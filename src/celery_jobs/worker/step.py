@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
+from celery_jobs.events import emit
 from celery_jobs.plugin import plugin_of
 from celery_jobs.worker.heart import Heart
 from celery_jobs.worker.stand_in import StandIn
@@ -34,6 +35,7 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues)
         self.stand_in = StandIn(self.plugin)
         self.heart.start()
+        emit("worker.started", database=self.plugin.where)
         self.stand_in.start()
         stopped = worker.blueprint.on_stopped
         worker.blueprint.on_stopped = lambda: self._end(stopped)
