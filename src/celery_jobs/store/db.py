@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import DateTime, Float, bindparam, create_engine, event
@@ -60,17 +61,20 @@ def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
     return f"jobs_now({compiler.process(element.clauses, **options)})"
 
 
-def _utc_text(seconds: float) -> str:
-    moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Database:
-    """One jobs database. Connections are made at first use and never shared over a fork."""
+    """One jobs database. Connections are made at first use and never shared over a fork.
 
-    def __init__(self, url: str, timeout: float = 2) -> None:
+    `timeout`: seconds to reach it; `clock`: the time of a SQLite file, which has none of its own (a moment in UTC).
+    """
+
+    def __init__(self, url: str, timeout: float = 2, clock: Callable[[], datetime] = _utc_now) -> None:
         self.url: URL = _with_driver(make_url(url))
         self.timeout = timeout
+        self.clock = clock
         self._engine: Engine | None = None
         self._pid = 0
         self._making = threading.Lock()
@@ -95,7 +99,7 @@ class Database:
             return  # another thread was first
         if self._engine is not None:
             self._engine.dispose(close=False)
-        self._engine, self._pid = _make_engine(self.url, self.timeout), os.getpid()
+        self._engine, self._pid = _make_engine(self.url, self.timeout, self.clock), os.getpid()
 
     def before_fork(self) -> None:
         """Close what a child must not inherit; the next use connects again."""
@@ -181,10 +185,10 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
-def _make_engine(url: URL, timeout: float) -> Engine:
+def _make_engine(url: URL, timeout: float, clock: Callable[[], datetime]) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT, "check_same_thread": False})
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, clock))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, max_overflow=20)
@@ -206,9 +210,12 @@ def _postgres_arguments(timeout: float) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+def _prepare_sqlite(clock: Callable[[], datetime], connection: sqlite3.Connection, record: object) -> None:
+    def jobs_now(seconds: float) -> str:
+        return (clock() + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
     connection.isolation_level = None  # the driver must not begin: _begin_sqlite does
-    connection.create_function("jobs_now", 1, _utc_text)
+    connection.create_function("jobs_now", 1, jobs_now)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
