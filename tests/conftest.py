@@ -16,6 +16,7 @@ from redis import Redis
 from sqlalchemy import make_url
 
 from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
+from celery_jobs.events import DETAILS, Event, subscribe, unsubscribe
 from tests.servers.databases import Databases
 from tests.servers.postgres import ServerUnavailable, start_postgres
 from tests.servers.rabbitmq import start_rabbitmq
@@ -61,6 +62,21 @@ def own_tasks() -> Iterator[None]:
     yield
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before)
+
+
+@pytest.fixture(autouse=True)
+def documented_events() -> Iterator[None]:
+    """Whatever a test makes happen, each event has the details that its kind is documented to have."""
+    wrong: list[Event] = []
+
+    def check(event: Event) -> None:
+        if set(event.details) != set(DETAILS.get(event.kind, ())):
+            wrong.append(event)
+
+    subscribe(check)
+    yield
+    unsubscribe(check)
+    assert wrong == []
 
 
 @pytest.fixture

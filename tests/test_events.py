@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_jobs.events import Event, emit, subscribe, subscribers, unsubscribe
+from celery_jobs.events import Event, Kind, emit, subscribe, subscribers, unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,17 +24,19 @@ def heard() -> Iterator[list[Event]]:
 
 
 def test_an_event_carries_the_fields_of_its_job_and_what_only_it_has(heard: list[Event]) -> None:
-    emit("job.retried", JOB, scheduled_at="soon")
-    assert heard == [Event("job.retried", "j1", "o1", "t1", "shop.charge", "shop", 2, {"scheduled_at": "soon"})]
+    emit(Kind.RETRIED, JOB, next_job_id="j3", scheduled_at="soon")
+    assert heard == [
+        Event(Kind.RETRIED, "j1", "o1", "t1", "shop.charge", "shop", 2, {"next_job_id": "j3", "scheduled_at": "soon"})
+    ]
 
 
 def test_an_event_without_a_job_carries_what_is_given(heard: list[Event]) -> None:
-    emit("job.dropped", job_id="j1", queue="shop", reason="taken")
-    assert heard == [Event("job.dropped", job_id="j1", queue="shop", details={"reason": "taken"})]
+    emit(Kind.DROPPED, job_id="j1", queue="shop", reason="taken")
+    assert heard == [Event(Kind.DROPPED, job_id="j1", queue="shop", details={"reason": "taken"})]
 
 
 def test_what_is_given_goes_before_what_the_job_says(heard: list[Event]) -> None:
-    emit("job.replayed", JOB, job_id="j2", original_id="o2")
+    emit(Kind.REPLAYED, JOB, job_id="j2", original_id="o2")
     assert (heard[0].job_id, heard[0].original_id, heard[0].task_id) == ("j2", "o2", "t1")
 
 
@@ -49,7 +51,7 @@ def test_a_failing_subscriber_is_named_in_the_log_and_breaks_nothing(
     subscribe(later.append)
     try:
         with caplog.at_level(logging.ERROR, "celery_jobs"):
-            emit("job.completed", JOB)
+            emit(Kind.COMPLETED, JOB)
     finally:
         unsubscribe(clumsy)
         unsubscribe(later.append)
@@ -65,7 +67,7 @@ def test_who_has_unsubscribed_hears_nothing(heard: list[Event]) -> None:
     subscribe(gone.append)
     assert gone.append in subscribers()
     unsubscribe(gone.append)
-    emit("job.completed", JOB)
+    emit(Kind.COMPLETED, JOB)
     assert (len(heard), gone) == (1, [])
 
 
@@ -79,8 +81,8 @@ def test_a_subscriber_may_unsubscribe_itself_while_it_is_told(heard: list[Event]
     after: list[Event] = []
     subscribe(once)
     subscribe(after.append)
-    emit("first")
-    emit("second")
+    emit(Kind.STARTED)
+    emit(Kind.COMPLETED)
     unsubscribe(after.append)
-    assert told == ["first"]
-    assert [event.kind for event in after] == [event.kind for event in heard] == ["first", "second"]
+    assert told == ["job.started"]
+    assert [event.kind for event in after] == [event.kind for event in heard] == ["job.started", "job.completed"]

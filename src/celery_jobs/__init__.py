@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celery_jobs.app import install
+    from celery_jobs.arguments import Arguments
+    from celery_jobs.bulk import BulkResult, Progress
     from celery_jobs.errors import (
         AlreadyReplayed,
+        AmbiguousId,
         ArgumentsDoNotFit,
         DuplicateJob,
         InvalidJob,
         InvalidSettings,
+        JobDeadLettered,
         JobEnded,
         JobNotEnded,
         JobNotFound,
+        JobRunning,
         JobsError,
+        JobUntold,
         NoRetry,
         NotDeadLettered,
         NotInstalled,
@@ -30,26 +36,38 @@ if TYPE_CHECKING:
         RetryAfter,
         SchemaOutdated,
         StoreUnavailable,
+        WaitTimeout,
     )
     from celery_jobs.events import Event, subscribe, unsubscribe
     from celery_jobs.jobs import Jobs
     from celery_jobs.policy import Custom, Exponential, Fixed, Policy
-    from celery_jobs.runs import Run
+    from celery_jobs.runs import EnqueueOutcome, Page, Run
+    from celery_jobs.store.filters import Filter
+    from celery_jobs.store.rows import Job
     from celery_jobs.task import JobTask
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "app": ("install",),
+    "arguments": ("Arguments",),
+    "bulk": (
+        "BulkResult",
+        "Progress",
+    ),
     "errors": (
         "AlreadyReplayed",
+        "AmbiguousId",
         "ArgumentsDoNotFit",
         "DuplicateJob",
         "InvalidJob",
         "InvalidSettings",
+        "JobDeadLettered",
         "JobEnded",
         "JobNotEnded",
         "JobNotFound",
+        "JobRunning",
+        "JobUntold",
         "JobsError",
         "NoRetry",
         "NotDeadLettered",
@@ -59,40 +77,68 @@ _HOMES = {
         "RetryAfter",
         "SchemaOutdated",
         "StoreUnavailable",
+        "WaitTimeout",
     ),
-    "events": ("Event", "subscribe", "unsubscribe"),
+    "events": (
+        "Event",
+        "subscribe",
+        "unsubscribe",
+    ),
     "jobs": ("Jobs",),
-    "policy": ("Custom", "Exponential", "Fixed", "Policy"),
-    "runs": ("Run",),
+    "policy": (
+        "Custom",
+        "Exponential",
+        "Fixed",
+        "Policy",
+    ),
+    "runs": (
+        "EnqueueOutcome",
+        "Page",
+        "Run",
+    ),
+    "store.filters": ("Filter",),
+    "store.rows": ("Job",),
     "task": ("JobTask",),
 }
 
 __all__ = [
     "AlreadyReplayed",
+    "AmbiguousId",
+    "Arguments",
     "ArgumentsDoNotFit",
+    "BulkResult",
     "Custom",
     "DuplicateJob",
+    "EnqueueOutcome",
     "Event",
     "Exponential",
+    "Filter",
     "Fixed",
     "InvalidJob",
     "InvalidSettings",
+    "Job",
+    "JobDeadLettered",
     "JobEnded",
     "JobNotEnded",
     "JobNotFound",
+    "JobRunning",
     "JobTask",
+    "JobUntold",
     "Jobs",
     "JobsError",
     "NoRetry",
     "NotDeadLettered",
     "NotInstalled",
+    "Page",
     "PayloadNotSerializable",
     "PayloadTooLarge",
     "Policy",
+    "Progress",
     "RetryAfter",
     "Run",
     "SchemaOutdated",
     "StoreUnavailable",
+    "WaitTimeout",
     "install",
     "subscribe",
     "unsubscribe",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps
 from kombu.utils import json
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions
 from celery_jobs.recording import make_job, read_wire
@@ -54,8 +54,8 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
         routing_key=arrival.routing_key,
     )
     job = make_job(plugin, wire, message, arrival.routing_key, JobOptions(), scheduled_at=None, adopted=True)
-    enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection))
-    emit("job.adopted", job, job_id=enqueued.job_id)
+    enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection), point="adopt")
+    emit(Kind.ADOPTED, job, job_id=enqueued.job_id)
     return enqueued.job_id
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
@@ -41,9 +41,9 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
             with suppress(StoreUnavailable):  # the redispatcher ends it then
                 expire(plugin, job_id)
         if answer.reason == answer.GONE:
-            emit("job.gone", job_id=job_id, database=plugin.where)
+            emit(Kind.GONE, job_id=job_id, database=plugin.where)
         else:
-            emit("job.dropped", job_id=job_id, reason=answer.reason)
+            emit(Kind.DROPPED, job_id=job_id, reason=answer.reason)
         return None
 
 

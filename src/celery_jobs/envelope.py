@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kombu.serialization import dumps
+from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
 from celery_jobs.ids import new_id
 from celery_jobs.store.rows import Message, Outgoing
 
-__all__ = ["JOB_HEADER", "capture", "decode_headers", "headers_for", "properties_for", "queue_of"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["JOB_HEADER", "capture", "decode_body", "decode_headers", "headers_for", "properties_for", "queue_of"]
 
 JOB_HEADER = "celery_job"
 """The message header that carries the job's id: our mark."""
@@ -98,6 +103,16 @@ def decode_headers(message: Message) -> dict[str, Any]:
     """The stored headers."""
     headers: dict[str, Any] = json.loads(message.headers)
     return headers
+
+
+def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
+    """Arguments, keyword arguments and embedded canvas of a stored message; raises what the serializer raises."""
+    accept = prepare_accept_content(plugin.app.conf.accept_content)
+    body = loads(message.body, message.content_type, message.content_encoding, accept=accept)
+    if isinstance(body, dict):  # task protocol 1
+        return body.get("args") or (), body.get("kwargs") or {}, {"errbacks": body.get("errbacks")}
+    args, kwargs, embed = body
+    return args, kwargs, embed or {}
 
 
 def headers_for(job: Outgoing) -> dict[str, Any]:

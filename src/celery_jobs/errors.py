@@ -6,13 +6,17 @@ from kombu.exceptions import EncodeError
 
 __all__ = [
     "AlreadyReplayed",
+    "AmbiguousId",
     "ArgumentsDoNotFit",
     "DuplicateJob",
     "InvalidJob",
     "InvalidSettings",
+    "JobDeadLettered",
     "JobEnded",
     "JobNotEnded",
     "JobNotFound",
+    "JobRunning",
+    "JobUntold",
     "JobsError",
     "NoRetry",
     "NotDeadLettered",
@@ -22,6 +26,7 @@ __all__ = [
     "RetryAfter",
     "SchemaOutdated",
     "StoreUnavailable",
+    "WaitTimeout",
 ]
 
 
@@ -47,11 +52,12 @@ class NotInstalled(JobsError, RuntimeError):
 class InvalidJob(JobsError, ValueError):
     """A job's option is wrong; nothing was written or sent.
 
-    `field`: the option at fault.
+    `field`: the option at fault; `problem`: what is wrong with it.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
+        self.problem = problem
         super().__init__(f"{field}: {problem}")
 
 
@@ -98,6 +104,33 @@ class JobNotEnded(JobsError):
 
 class JobEnded(JobsError):
     """The run has already ended in another way."""
+
+
+class JobRunning(JobsError):
+    """The job runs: it can be neither sent nor deleted now."""
+
+
+class JobDeadLettered(JobsError):
+    """An entry of the dead-letter queue is purged, not deleted."""
+
+
+class JobUntold(JobsError):
+    """The run's end could not be told to Celery yet, whose result store is away; it cannot be deleted before."""
+
+
+class WaitTimeout(JobsError, TimeoutError):
+    """The run has not ended in the time that was waited for it."""
+
+
+class AmbiguousId(JobsError, LookupError):
+    """The beginning of an id that several jobs share.
+
+    `candidates`: ids of some of them, newest first.
+    """
+
+    def __init__(self, prefix: str, candidates: list[str]) -> None:
+        self.candidates = candidates
+        super().__init__(f"several jobs begin with {prefix!r}: {', '.join(candidates)} …; give more of the id")
 
 
 class AlreadyReplayed(JobsError):

@@ -5,23 +5,78 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-__all__ = ["Event", "emit", "subscribe", "subscribers", "unsubscribe"]
+__all__ = ["DETAILS", "Event", "Kind", "emit", "subscribe", "subscribers", "unsubscribe"]
 
 Subscriber = Callable[["Event"], object]
 
 _subscribers: list[Subscriber] = []
 
 
+class Kind(StrEnum):
+    """What can happen: to a job, its message, a worker, a service, the jobs database."""
+
+    ENQUEUED = "job.enqueued"
+    ADOPTED = "job.adopted"
+    REPLAYED = "job.replayed"
+    PROMOTED = "job.promoted"
+    FIRED = "job.fired"
+    STARTED = "job.started"
+    COMPLETED = "job.completed"
+    RETRIED = "job.retried"
+    DEAD_LETTERED = "job.dead_lettered"
+    FAILED_NO_RETRIES = "job.failed_no_retries"
+    CANCEL_REQUESTED = "job.cancel_requested"
+    CANCELLED = "job.cancelled"
+    RELEASED = "job.released"
+    LOST = "job.lost"
+    FENCED = "job.fenced"
+    REFUSED = "job.refused"
+    DROPPED = "job.dropped"
+    GONE = "job.gone"
+    UNSENT = "job.unsent"
+    SENT_AGAIN = "job.sent_again"
+    UNTOLD = "job.untold"
+    PURGED = "job.purged"
+    DELETED = "job.deleted"
+    WORKER_STARTED = "worker.started"
+    WORKER_DEAD = "worker.dead"
+    SERVICE_RAN = "service.ran"
+    SERVICE_FAILED = "service.failed"
+    STORE_UNAVAILABLE = "store.unavailable"
+
+
+DETAILS: dict[Kind, tuple[str, ...]] = {
+    Kind.RETRIED: ("next_job_id", "scheduled_at"),
+    Kind.DEAD_LETTERED: ("error",),
+    Kind.FAILED_NO_RETRIES: ("error",),
+    Kind.CANCELLED: ("error",),
+    Kind.REFUSED: ("reason", "error"),
+    Kind.DROPPED: ("reason",),
+    Kind.GONE: ("database",),
+    Kind.UNTOLD: ("error",),
+    Kind.WORKER_STARTED: ("database",),
+    Kind.WORKER_DEAD: ("worker",),
+    Kind.SERVICE_RAN: ("service", "handled"),
+    Kind.SERVICE_FAILED: ("service", "error"),
+    Kind.STORE_UNAVAILABLE: ("error",),
+}
+"""What an event of a kind has beside its job: `scheduled_at` a moment, `handled` a count, the others texts.
+
+`error` is masked as `jobs_redact` says, and None where nothing was said.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One transition of a job. `kind`: job.enqueued, job.started, job.completed, job.retried, job.dead_lettered …
+    """One thing that happened, to a job unless its fields are None.
 
-    Fields that are not known where it happens are None; `details` holds what only this kind has.
+    Fields that are not known where it happens are None; `details` holds what DETAILS lists for its kind.
     """
 
-    kind: str
+    kind: Kind
     job_id: str | None = None
     original_id: str | None = None
     task_id: str | None = None
@@ -50,7 +105,7 @@ def subscribers() -> tuple[Subscriber, ...]:
     return tuple(_subscribers)
 
 
-def emit(kind: str, job: Any = None, **details: Any) -> None:
+def emit(kind: Kind, job: Any = None, **details: Any) -> None:
     """Tell an event of `job` (anything with the fields of a job), or of the fields in `details` alone."""
     known = {name: getattr(job, name, None) for name in _FIELDS} if job is not None else {}
     known["job_id"] = details.pop("job_id", None) or getattr(job, "id", None)

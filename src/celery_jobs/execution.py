@@ -13,10 +13,11 @@ from celery import states as celery_states
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 
-from celery_jobs import soft_limit
+from celery_jobs import failpoints, soft_limit
 from celery_jobs.claiming import claim_job
 from celery_jobs.envelope import JOB_HEADER
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
+from celery_jobs.result_store import tolerated
 from celery_jobs.states import FailureReason
 from celery_jobs.store.text import error_message, error_type, result_text
 from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
@@ -51,11 +52,15 @@ class Execution:
     job: Claim
     retries: int
     nesting: int
+    asked: float
+    """When the claim was asked for: its answer may have been long on its way."""
     started: float
     entered: bool = False
     body_done: bool = False
     gave_up: bool = False
     fenced: bool = False
+    untold: bool = False
+    """Whether the result store was away when it was to hear of the outcome."""
     following: Next | None = None
     replaced_by: str | None = None
 
@@ -79,7 +84,9 @@ class Execution:
         """Run the task's body; a failure that the policy retries leaves as Celery's Retry."""
         self.entered = True
         try:
+            failpoints.reach("run.begun")
             result = body(*args, **kwargs)
+            failpoints.reach("run.ended")
         except (Retry, Ignore, Reject):
             raise
         except Exception as error:
@@ -110,14 +117,20 @@ class Execution:
 
     def _require_lease(self) -> None:
         """A long attempt that has lost its lease publishes nothing and stores nothing from here on."""
-        settings = self.plugin.settings
-        if time.monotonic() - self.started <= settings.worker_timeout - settings.heartbeat_interval:
+        if time.monotonic() - self.asked <= self._safe_for:
             return
         from celery_jobs.store.attempts import holds_lease
 
         if not holds_lease(self.plugin.db, self.job.id, self.job.lease_token):
             self.fenced = True
             raise Ignore("the lease on this attempt was lost; its outcome is dropped")
+
+    @property
+    def _safe_for(self) -> float:
+        """Seconds in which nobody can have taken the lease away."""
+        of_worker = self.plugin.settings.worker_timeout - self.plugin.settings.heartbeat_interval
+        limit = (self.task.request.timelimit or (None,))[0] or self.task.time_limit
+        return of_worker if limit is None else min(of_worker, limit)
 
 
 def _left_to_autoretry(task: Any, error: Exception) -> bool:
@@ -158,8 +171,12 @@ def _run(execution: Execution, tracer: Callable[..., Any], call: tuple[Any, ...]
     """Run Celery's tracer, soft limits let through; where it fails itself the attempt is not left processing."""
     token = _current.set(execution)
     try:
-        soft_limit.let()
-        return tracer(*call)
+        with tolerated(execution.task.backend) as missed:
+            soft_limit.let()
+            outcome = tracer(*call)
+            soft_limit.hold()
+        _note_missed(execution, missed)
+        return outcome
     except Exception as error:
         soft_limit.hold()
         _bury(execution, error, None)
@@ -167,6 +184,12 @@ def _run(execution: Execution, tracer: Callable[..., Any], call: tuple[Any, ...]
     finally:
         soft_limit.hold()
         _current.reset(token)
+
+
+def _note_missed(execution: Execution, missed: list[Exception]) -> None:
+    execution.untold = bool(missed)
+    for error in missed:
+        emit(Kind.UNTOLD, execution.job, error=execution.plugin.masked(repr(error)))
 
 
 def _dropped() -> Any:
@@ -189,19 +212,20 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
 
         job_id = adopt(plugin, arrival)
     queue = (request.get("delivery_info") or {}).get("routing_key") or ""
+    asked = time.monotonic()
     claim = claim_job(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
     if claim is None:
         return None
-    emit("job.started", claim)
+    emit(Kind.STARTED, claim)
     nesting = int(request.get("replaced_task_nesting") or 0)
-    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, time.monotonic())
+    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, time.monotonic())
 
 
 def _finish(execution: Execution, outcome: Any) -> None:
     """Write what became of the attempt, whatever Celery made of it."""
     retval, info = outcome.retval, outcome.info
     if execution.fenced:
-        emit("job.fenced", execution.job)
+        emit(Kind.FENCED, execution.job)
     elif execution.following is not None:
         _retry(execution, execution.following, _error_of(retval, info))
     elif isinstance(retval, ExceptionInfo) and (info is None or info.state == celery_states.FAILURE):
@@ -229,8 +253,10 @@ def _complete(execution: Execution, result: Any) -> None:
 
     text = result_text(result, execution.plugin.settings.max_result_bytes)
     job = execution.job
-    done = complete(execution.plugin.db, job, text, execution.duration_ms, execution.replaced_by)
-    emit("job.completed" if done else "job.fenced", job)
+    done = complete(
+        execution.plugin.db, job, text, execution.duration_ms, execution.replaced_by, untold=execution.untold
+    )
+    emit(Kind.COMPLETED if done else Kind.FENCED, job)
 
 
 def _retry(execution: Execution, following: Next, error: BaseException) -> None:
@@ -246,11 +272,11 @@ def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
 
     traceback = getattr(retval, "traceback", None) if error.__traceback__ is None else None
     failure = failure_of(execution.plugin, execution.task, error, traceback)
-    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms)
+    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, untold=execution.untold)
     if ended is None:
-        emit("job.fenced", execution.job)
+        emit(Kind.FENCED, execution.job)
     else:
-        emit(f"job.{ended.final_status}", execution.job, error=failure.message)
+        emit(Kind(f"job.{ended.final_status}"), execution.job, error=execution.plugin.masked(failure.message))
 
 
 def _bury_plainly(execution: Execution, error: Exception) -> None:
@@ -270,4 +296,4 @@ def _release(execution: Execution) -> None:
     from celery_jobs.store.endings import release
 
     release(execution.plugin.db, execution.job.id, execution.job.lease_token)
-    emit("job.released", execution.job)
+    emit(Kind.RELEASED, execution.job)

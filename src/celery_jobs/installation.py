@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery_jobs import beat, events, logs
+from celery_jobs import beat, events, logs, remote_control
 from celery_jobs.plugin import ATTRIBUTE, Plugin
 from celery_jobs.publishing import install_seams
 
@@ -29,6 +29,7 @@ def _install(app: Celery) -> Plugin:
     if logs.log not in events.subscribers():
         events.subscribe(logs.log)
     install_seams(plugin)
+    remote_control.install(app)
     app.steps["worker"].add(WORKER_STEP)
     app.steps["consumer"].add(CONSUMER_STEP)
     beat.install(plugin)

@@ -2,58 +2,51 @@
 
 from __future__ import annotations
 
-import difflib
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import replaying
-from celery_jobs.errors import InvalidJob, JobEnded, JobNotFound
-from celery_jobs.events import emit
-from celery_jobs.options import NAMES
+from celery_jobs import bulk, enqueueing, verbs
+from celery_jobs.arguments import Arguments, read_arguments
+from celery_jobs.batch import Batch
+from celery_jobs.bulk import Preview
+from celery_jobs.errors import AmbiguousId, JobNotFound, WaitTimeout
+from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
-from celery_jobs.runs import Page, Run, make_run
-from celery_jobs.sending import sender_of
-from celery_jobs.states import FinalStatus
-from celery_jobs.store import dead_letters, endings, invariants, reads
-from celery_jobs.telling import decode_body, tell
+from celery_jobs.redaction import redact_text
+from celery_jobs.runs import Page, Run, make_run, masked
+from celery_jobs.store import invariants, reads, stats
+from celery_jobs.store.filters import Filter
 
 if TYPE_CHECKING:
     from builtins import list as List
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Unpack
 
     from celery import Celery
+    from celery.canvas import Signature
 
+    from celery_jobs.bulk import BulkOptions, BulkResult
+    from celery_jobs.runs import EnqueueOutcome
+    from celery_jobs.store.filters import Where
     from celery_jobs.store.rows import Job
+    from celery_jobs.store.stats import ErrorGroup, QueueStats
 
 __all__ = ["Jobs"]
 
-MOST_LISTED = 1000
+VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 
-_CELERY_OPTIONS = frozenset(
-    [
-        "queue",
-        "countdown",
-        "eta",
-        "expires",
-        "task_id",
-        "link",
-        "link_error",
-        "serializer",
-        "compression",
-        "time_limit",
-        "soft_time_limit",
-        "ignore_result",
-        "headers",
-        "exchange",
-        "routing_key",
-        "shadow",
-    ]
-)
+MOST_LISTED = 1000
+FIRST_LOOK, LONGEST_LOOK = 0.02, 1.0
+"""Seconds between two looks of `wait`, doubling."""
 
 
 class Jobs:
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
-    All verbs raise StoreUnavailable where the database does not answer.
+    All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in
+    everything they give.
     """
 
     def __init__(self, app: Celery) -> None:
@@ -63,29 +56,34 @@ class Jobs:
     def enqueue(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Run:
-        """Enqueue a task by name and give its run; `priority` is higher first, `delay` 0 to 86,400 seconds.
+        """Enqueue a task by name and give its run, at once also inside a batch.
 
-        Takes Celery's options and ours (semantics.md section 4). Raises InvalidJob, PayloadTooLarge.
+        `priority` is higher first, `delay` 0 to 86,400 seconds; takes Celery's options and ours (semantics.md
+        section 4). With a key that is known it gives that job, marked `deduplicated`. Raises InvalidJob,
+        PayloadTooLarge.
         """
-        _refuse_unknown(options)
-        self._require_job(name)
-        if "priority" in options:
-            options["job_priority"] = options.pop("priority")
-        task = self.app.tasks.get(name)
-        if task is not None:
-            result = task.apply_async(tuple(args), dict(kwargs or {}), **options)
-        else:
-            result = self.app.send_task(name, tuple(args), dict(kwargs or {}), **options)
-        return self.get(result.job_id)
+        with Batch(self._plugin).gathering(active=False):
+            result = enqueueing.submit(self._plugin, name, args, kwargs or {}, options)
+        marks = {"deduplicated": result.deduplicated, "payload_mismatch": result.payload_mismatch}
+        return replace(self.get(result.job_id), **marks)
 
-    def _require_job(self, name: str) -> None:
-        """Refuse what would be sent without a row."""
-        if name not in self.app.tasks and not self._plugin.manages(name):
-            raise InvalidJob("name", f"{name} is not known here, and this app's unknown tasks are no jobs")
-        if not self._plugin.manages(name):
-            raise InvalidJob("name", f"{name} is no job: give its task base=JobTask, or install(app) before it is made")
-        if self.app.conf.task_always_eager:
-            raise InvalidJob("name", "task_always_eager makes no rows; call the task itself, or switch it off")
+    def enqueue_many(
+        self, items: Iterable[Signature | Mapping[str, Any]], atomic: bool = False, **defaults: Any
+    ) -> List[EnqueueOutcome]:
+        """Enqueue up to 10,000 items; gives what became of each, in their order.
+
+        An item is a signature, or an object with `task`, `args`, `kwargs` and options; `defaults` are options of all.
+        A bad item is an outcome with its error and the others go ahead, unless `atomic`: then all or none, and
+        InvalidJob names the item. Two items with one idempotency key make one job.
+        """
+        return enqueueing.enqueue_many(self._plugin, items, atomic, defaults)
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Gather the plain `.delay()` calls made inside: stored in one transaction at the end, all or none.
+
+        Their results have their `job_id` from then on. Where the block raises, nothing is stored.
+        """
+        return enqueueing.batch(self._plugin)
 
     @overload
     def get(self, id: str, attempts: Literal[False] = False) -> Run: ...
@@ -95,54 +93,68 @@ class Jobs:
 
     def get(self, id: str, attempts: bool = False) -> Run | List[Job]:
         """The run of an id, or with `attempts` its rows in order; raises JobNotFound."""
-        found = reads.attempts(self._plugin.db, self._original(id))
-        if not found:
-            raise JobNotFound(id)
-        return found if attempts else make_run(found)
+        chain = self._masked(self._chain(id))
+        return chain if attempts else make_run(chain)
 
-    def arguments(self, id: str) -> str:
-        """A run's arguments as a person would write the call, `(1, 2, key='x')`; raises JobNotFound."""
-        message = reads.message_of(self._plugin.db, self._original(id))
+    def find(self, prefix: str) -> str:
+        """The run's id that an id, a Celery task id or the beginning of a job's id means.
+
+        Raises JobNotFound, and AmbiguousId where several jobs begin so.
+        """
+        found = reads.find_original(self._plugin.db, prefix)
+        if found is not None:
+            return found
+        candidates = reads.with_prefix(self._plugin.db, prefix, 5)
+        if len(candidates) > 1:
+            raise AmbiguousId(prefix, candidates)
+        if not candidates:
+            raise JobNotFound(prefix)
+        return candidates[0]
+
+    def arguments(self, id: str) -> Arguments:
+        """What a run's task was called with; raises JobNotFound."""
+        original = self._chain(id)[0]
+        message = reads.message_of(self._plugin.db, original.id)
         if message is None:
             raise JobNotFound(id)
-        try:
-            args, kwargs, _ = decode_body(self._plugin, message)
-        except Exception as error:
-            return f"<{len(message.body):,} bytes of {message.content_type} that cannot be read here: {error}>"
-        return f"({', '.join([*map(repr, args), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
+        return read_arguments(self._plugin, original.task, message)
 
-    def list(
-        self,
-        status: str | None = None,
-        queue: str | None = None,
-        task: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page:
-        """Runs, newest first, at most `limit` (1 to 1,000) a page.
+    def list(self, limit: int = 50, cursor: str | None = None, **where: Unpack[Where]) -> Page:
+        """Runs, newest first, at most `limit` (1 to 1,000) a page; `where`: the fields of a Filter.
 
-        `status`: any status or final_status, as any of the documents spells it. Raises ValueError for others.
+        Raises ValueError naming what is wrong.
         """
-        if not 1 <= limit <= MOST_LISTED:
-            raise ValueError(f"limit must be from 1 to {MOST_LISTED:,}, not {limit}")
-        which = reads.Filter(status=status, queue=queue, task=task, before=cursor)
-        chains = reads.runs(self._plugin.db, which, limit + 1)
-        runs = tuple(make_run(chain) for chain in chains[:limit])
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LISTED:
+            raise ValueError(f"limit must be from 1 to {MOST_LISTED:,}, not {limit!r}")
+        before = parse_id(cursor) if cursor is not None else None
+        if cursor is not None and before is None:
+            raise ValueError(f"cursor: the cursor of another page is expected, not {cursor!r}")
+        chains = reads.runs(self._plugin.db, Filter(**where), limit + 1, before)
+        runs = tuple(make_run(self._masked(chain)) for chain in chains[:limit])
         return Page(runs, runs[-1].id if len(chains) > limit else None)
+
+    def count(self, **where: Unpack[Where]) -> int:
+        """How many runs a filter means."""
+        return reads.count(self._plugin.db, Filter(**where))[0]
+
+    def wait(self, id: str, timeout: float | None = None) -> Run:
+        """Wait for a run's end, `timeout` seconds at most; gives it ended. Raises JobNotFound, WaitTimeout."""
+        until = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK
+        while not (run := self.get(id)).has_ended:
+            left = LONGEST_LOOK if until is None else until - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(f"the job {run.id} is still {run.final_status or run.status} after {timeout:g} s")
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, LONGEST_LOOK)
+        return run
 
     def cancel(self, id: str) -> Run:
         """Cancel a run: at once what waits; what runs is asked to stop. Cancelling again is no error.
 
         Raises JobNotFound, and JobEnded for a run that ended otherwise (semantics.md section 10).
         """
-        original_id = self._original(id)
-        outcome = endings.cancel(self._plugin.db, original_id)
-        if isinstance(outcome, endings.Ended):
-            tell(self._plugin, original_id)
-        run = self.get(original_id)
-        if outcome is False and run.final_status != FinalStatus.CANCELLED:
-            raise JobEnded(f"the job {run.id} has ended as {run.final_status} and cannot be cancelled")
-        return run
+        return self.get(self._do(verbs.Cancel(self._plugin), id))
 
     def replay(self, id: str, reason: str | None = None, force: bool = False) -> Run:
         """Begin a new chain with the configuration of an ended run, sent at once; gives the new run.
@@ -150,43 +162,102 @@ class Jobs:
         Raises JobNotFound, JobNotEnded, AlreadyReplayed (unless `force`) and ArgumentsDoNotFit
         (semantics.md section 7).
         """
-        original = self.get(id, attempts=True)[0]
-        dead_letters.require_replayable(original, force)
-        message = reads.message_of(self._plugin.db, original.id)
-        if message is None:
-            raise JobNotFound(id)
-        new = replaying.make_replay(self._plugin, original, message, reason)
-        enqueued = dead_letters.replay(self._plugin.db, new, force)
-        emit("job.replayed", new, job_id=new.id, original_id=original.id)
-        if enqueued.sent_at is not None:
-            sender_of(self._plugin).send_stored([new.id])
-        return self.get(new.id)
+        verb = verbs.Replay(self._plugin, reason, force)
+        return self.get(verb.outcome[self._do(verb, id)])
+
+    def fire(self, id: str) -> Run:
+        """Make what waits of a run due now and send it; raises JobNotFound, JobRunning, JobEnded."""
+        return self.get(self._do(verbs.Fire(self._plugin), id))
 
     def purge(self, id: str) -> int:
         """Delete a dead-lettered run for good; gives the number of attempts deleted.
 
         Raises JobNotFound and NotDeadLettered (semantics.md section 7).
         """
-        original = self.get(id, attempts=True)[0]
-        if original.untold_at is not None:
-            tell(self._plugin, original.id)
-        return dead_letters.purge(self._plugin.db, original.id)
+        verb = verbs.Purge(self._plugin)
+        return verb.outcome[self._do(verb, id)]
+
+    def delete(self, id: str) -> int:
+        """Delete a run that waits or has ended, for good; gives the number of attempts deleted.
+
+        Raises JobNotFound, JobRunning, and JobDeadLettered for what is to be purged.
+        """
+        verb = verbs.Delete(self._plugin)
+        return verb.outcome[self._do(verb, id)]
+
+    def replay_many(
+        self,
+        ids: Iterable[str] | None = None,
+        reason: str | None = None,
+        force: bool = False,
+        **options: Unpack[BulkOptions],
+    ) -> BulkResult:
+        """Replay runs by their ids or by a filter, without a status in it: the dead letters. See BulkOptions."""
+        return self._many(verbs.Replay(self._plugin, reason, force), ids, options)
+
+    def cancel_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Cancel runs by their ids or by a filter, of which those that have not ended are meant. See BulkOptions."""
+        return self._many(verbs.Cancel(self._plugin), ids, options)
+
+    def fire_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Fire runs by their ids or by a filter, of which those that wait are meant. See BulkOptions."""
+        return self._many(verbs.Fire(self._plugin), ids, options)
+
+    def purge_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Purge dead letters by their ids or by a filter. See BulkOptions."""
+        return self._many(verbs.Purge(self._plugin), ids, options)
+
+    def delete_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Delete runs by their ids or by a filter; dead letters and what runs are left alone. See BulkOptions."""
+        return self._many(verbs.Delete(self._plugin), ids, options)
+
+    def preview(
+        self, verb: VerbName, ids: Iterable[str] | None = None, after: str | None = None, **where: Unpack[Where]
+    ) -> Preview:
+        """What a bulk verb is about to go through, from behind the cursor `after`: the count, and the first five."""
+        selection = bulk.select(self._plugin, ids, where, verbs.MEANT[verb], after)
+        first, _ = next(selection.batches(after, 5), ([], ""))
+        chains = reads.runs_of(self._plugin.db, first)
+        return Preview(selection.matched, tuple(make_run(self._masked(chain)) for chain in chains))
+
+    def queues(self, window: float = 3600) -> List[QueueStats]:
+        """What each queue holds now, and what ended in it within the last `window` seconds."""
+        return stats.queue_stats(self._plugin.db, window, self._plugin.settings.queues)
+
+    def error_groups(self, limit: int = 20) -> List[ErrorGroup]:
+        """The dead letters by task and class of error, the most frequent first, at most `limit` groups."""
+        names = self._plugin.settings.redacted
+        groups = stats.error_groups(self._plugin.db, limit)
+        return [
+            group
+            if group.error_message is None
+            else replace(group, error_message=redact_text(group.error_message, names))
+            for group in groups
+        ]
 
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""
         return invariants.check(self._plugin.db)
 
-    def _original(self, id: str) -> str:
+    def _many(self, verb: verbs.Verb, ids: Iterable[str] | None, options: BulkOptions) -> BulkResult:
+        work, where, after = bulk.read_options(verb, options)
+        return work.run(bulk.select(self._plugin, ids, where, verbs.MEANT[verb.name]), after)
+
+    def _do(self, verb: verbs.Verb, id: str) -> str:
+        """Do it to one run; gives the original's id."""
+        chain = self._chain(id)
+        refused = verb([chain])
+        for error in refused.values():
+            raise error
+        return chain[0].id
+
+    def _chain(self, id: str) -> List[Job]:
         original_id = reads.find_original(self._plugin.db, id)
-        if original_id is None:
+        chain = [] if original_id is None else reads.attempts(self._plugin.db, original_id)
+        if not chain:
             raise JobNotFound(id)
-        return original_id
+        return chain
 
-
-def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    known = NAMES | _CELERY_OPTIONS | {"priority"}
-    for name in options:
-        if name not in known or name == "job_priority":
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise InvalidJob(name, f"unknown option; {hint}")
+    def _masked(self, chain: List[Job]) -> List[Job]:
+        names = self._plugin.settings.redacted
+        return [masked(job, names) for job in chain] if names else chain

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from celery_jobs.events import Kind
+
 if TYPE_CHECKING:
     from celery_jobs.events import Event
 
@@ -12,57 +14,60 @@ __all__ = ["log"]
 
 logger = logging.getLogger("celery_jobs")
 
-_WORDINGS = {
-    "job.started": (logging.DEBUG, "job %(job_id)s started"),
-    "job.completed": (logging.DEBUG, "job %(job_id)s completed"),
-    "job.enqueued": (logging.DEBUG, "job %(job_id)s enqueued on %(queue)s"),
-    "job.unsent": (
-        logging.WARNING,
-        "job %(job_id)s is stored but the broker did not take it; it is sent later",
-    ),
-    "job.retried": (
+_WORDINGS: dict[Kind, tuple[int, str]] = {
+    Kind.ENQUEUED: (logging.DEBUG, "job %(job_id)s enqueued on %(queue)s"),
+    Kind.ADOPTED: (logging.INFO, "job %(job_id)s is made of a message without a row (%(task)s)"),
+    Kind.REPLAYED: (logging.INFO, "job %(original_id)s is replayed as %(job_id)s"),
+    Kind.PROMOTED: (logging.DEBUG, "job %(job_id)s is due soon and sent to %(queue)s"),
+    Kind.FIRED: (logging.INFO, "job %(job_id)s is made due now"),
+    Kind.STARTED: (logging.DEBUG, "job %(job_id)s started"),
+    Kind.COMPLETED: (logging.DEBUG, "job %(job_id)s completed"),
+    Kind.RETRIED: (
         logging.INFO,
         "job %(job_id)s failed at attempt %(attempt_number)s, retry %(next_job_id)s is due at %(scheduled_at)s",
     ),
-    "job.dead_lettered": (
+    Kind.DEAD_LETTERED: (
         logging.ERROR,
-        "job %(original_id)s (%(task)s) is dead-lettered after %(attempt_number)s attempts: %(error)s",
+        "job %(original_id)s (%(task)s) is dead-lettered after attempt %(attempt_number)s: %(error)s",
     ),
-    "job.failed_no_retries": (
+    Kind.FAILED_NO_RETRIES: (
         logging.ERROR,
         "job %(original_id)s (%(task)s) failed, without retries: %(error)s",
     ),
-    "job.cancelled": (logging.INFO, "job %(original_id)s is cancelled"),
-    "job.dropped": (logging.INFO, "a message of job %(job_id)s was dropped: %(reason)s"),
-    "job.gone": (
+    Kind.CANCEL_REQUESTED: (logging.INFO, "job %(job_id)s runs and is asked to stop"),
+    Kind.CANCELLED: (logging.INFO, "job %(original_id)s is cancelled"),
+    Kind.RELEASED: (logging.INFO, "job %(job_id)s is given back, nothing burnt"),
+    Kind.LOST: (logging.WARNING, "job %(job_id)s lost its worker and is pending again"),
+    Kind.FENCED: (logging.WARNING, "job %(job_id)s lost its lease; the outcome of this attempt is dropped"),
+    Kind.REFUSED: (logging.ERROR, "job %(job_id)s cannot be run here (%(reason)s): %(error)s"),
+    Kind.DROPPED: (logging.INFO, "a message of job %(job_id)s was dropped: %(reason)s"),
+    Kind.GONE: (
         logging.WARNING,
         "job %(job_id)s is not in %(database)s: was it purged, or do producer and worker use different databases?",
     ),
-    "worker.started": (logging.INFO, "jobs are recorded in %(database)s"),
-    "job.fenced": (logging.WARNING, "job %(job_id)s lost its lease; the outcome of this attempt is dropped"),
-    "job.released": (logging.INFO, "job %(job_id)s is given back, nothing burnt"),
-    "job.lost": (logging.WARNING, "job %(job_id)s lost its worker and is pending again"),
-    "job.refused": (logging.ERROR, "job %(job_id)s cannot be run here (%(reason)s): %(error)s"),
-    "job.sent_again": (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
-    "job.replayed": (logging.INFO, "job %(original_id)s is replayed as %(job_id)s"),
-    "worker.dead": (logging.WARNING, "worker %(worker)s is silent and declared dead"),
-    "store.unavailable": (logging.WARNING, "waiting for the jobs database: %(error)s"),
-    "service.failed": (logging.ERROR, "the service %(service)s failed: %(error)s"),
+    Kind.UNSENT: (
+        logging.WARNING,
+        "job %(job_id)s is stored but the broker did not take it; it is sent later",
+    ),
+    Kind.SENT_AGAIN: (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
+    Kind.UNTOLD: (logging.WARNING, "the end of job %(original_id)s could not be told to Celery yet: %(error)s"),
+    Kind.PURGED: (logging.INFO, "job %(original_id)s is purged from the dead-letter queue"),
+    Kind.DELETED: (logging.INFO, "job %(original_id)s is deleted"),
+    Kind.WORKER_STARTED: (logging.INFO, "jobs are recorded in %(database)s"),
+    Kind.WORKER_DEAD: (logging.WARNING, "worker %(worker)s is silent and declared dead"),
+    Kind.SERVICE_RAN: (logging.DEBUG, "the service %(service)s handled %(handled)s"),
+    Kind.SERVICE_FAILED: (logging.ERROR, "the service %(service)s failed: %(error)s"),
+    Kind.STORE_UNAVAILABLE: (logging.WARNING, "waiting for the jobs database: %(error)s"),
 }
 
 
 def log(event: Event) -> None:
-    """Log an event, if it has a wording."""
-    level, wording = _WORDINGS.get(event.kind, (logging.NOTSET, ""))
-    if not wording or not logger.isEnabledFor(level):
+    """Log an event: its words, and its job's fields as attributes of the record (`job_id`, `queue` …)."""
+    level, wording = _WORDINGS[event.kind]
+    if not logger.isEnabledFor(level):
         return
-    fields = {
-        "job_id": event.job_id,
-        "original_id": event.original_id,
-        "task_id": event.task_id,
-        "task": event.task,
-        "queue": event.queue,
-        "attempt_number": event.attempt_number,
-    }
-    words = {**fields, **event.details}
-    logger.log(level, wording, words, extra={"event": event.kind, **{f"job_{k}": v for k, v in fields.items()}})
+    fields = {name: getattr(event, name) for name in _FIELDS}
+    logger.log(level, wording, {**fields, **event.details}, extra={"event": str(event.kind), **fields})
+
+
+_FIELDS = ("job_id", "original_id", "task_id", "task", "queue", "attempt_number")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,9 +82,16 @@ def _is_celerys(name: str, value: Any) -> bool:
 
 def _refuse_near_misses(options: dict[str, Any]) -> None:
     for name in options:
-        near = difflib.get_close_matches(name, NAMES - {"job_priority"}, n=1, cutoff=0.8)
-        if near and name not in NAMES:
-            raise InvalidJob(name, f"unknown option; did you mean {near[0]}?")
+        meant = _nearest(name)
+        if meant is not None and name not in NAMES:
+            raise InvalidJob(name, f"unknown option; did you mean {meant}?")
+
+
+@lru_cache(maxsize=512)
+def _nearest(name: str) -> str | None:
+    """Ours that a name looks like; asked for every option of every call, and a comparison takes long."""
+    near = difflib.get_close_matches(name, NAMES - {"job_priority"}, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def _level(given: dict[str, Any]) -> Level:

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs.errors import NotInstalled, StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Level, Policy, resolve
+from celery_jobs.redaction import redact_text
 from celery_jobs.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -62,8 +63,12 @@ class Plugin:
             try:
                 return self.db
             except StoreUnavailable as error:
-                emit("store.unavailable", error=str(error))
+                emit(Kind.STORE_UNAVAILABLE, error=str(error))
                 time.sleep(AWAIT_PAUSE)
+
+    def masked(self, text: str | None) -> str | None:
+        """A text for an output: what `jobs_redact` names is masked."""
+        return None if text is None else redact_text(text, self.settings.redacted)
 
     @property
     def where(self) -> str:

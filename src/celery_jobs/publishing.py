@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs import execution
+from celery_jobs import batch, execution
+from celery_jobs.arguments import mask_reprs
 from celery_jobs.envelope import JOB_HEADER, capture, queue_of
 from celery_jobs.errors import DuplicateJob
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions, take_options
 from celery_jobs.priority import broker_priority, sql_priority
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from kombu import Producer
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.store.rows import Enqueued, Message
+    from celery_jobs.store.rows import Enqueued, Message, NewJob
 
 __all__ = ["Submission", "install_seams"]
 
@@ -42,6 +44,22 @@ class Submission:
     ignore_result: bool = False
     own_id: str | None = None
     enqueued: Enqueued | None = None
+    result: Any = None
+
+    def settle(self, enqueued: Enqueued) -> None:
+        """Note the job that was made or found, on the caller's AsyncResult too where it has that already."""
+        self.enqueued = enqueued
+        if self.result is not None:
+            self.tell(self.result)
+
+    def tell(self, result: Any) -> None:
+        """Make an AsyncResult that of the job, with `job_id` and `deduplicated` on it."""
+        self.result = result
+        if self.enqueued is not None:
+            result.id = self.enqueued.task_id
+            result.job_id = self.enqueued.job_id
+            result.deduplicated = self.enqueued.deduplicated
+            result.payload_mismatch = self.enqueued.payload_mismatch
 
 
 _submission: ContextVar[Submission | None] = ContextVar("celery_job_submission", default=None)
@@ -79,23 +97,11 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
             result = original(name, args, kwargs, countdown, **options)
         finally:
             _submission.reset(token)
-        return _result(plugin, result, submission, options)
+        submission.tell(result)
+        return result
 
     send_task.__wrapped__ = original  # type: ignore[attr-defined]
     return send_task
-
-
-def _result(plugin: Plugin, result: Any, submission: Submission, options: dict[str, Any]) -> Any:
-    """The AsyncResult of the job that the seam made or found, with `job_id` and `deduplicated` on it."""
-    enqueued = submission.enqueued
-    if enqueued is None:
-        return result
-    if enqueued.task_id != result.id:
-        result = (options.get("result_cls") or plugin.app.AsyncResult)(enqueued.task_id)
-    result.job_id = enqueued.job_id
-    result.deduplicated = enqueued.deduplicated
-    result.payload_mismatch = enqueued.payload_mismatch
-    return result
 
 
 def _defer_task_call(app: Celery) -> None:
@@ -132,6 +138,7 @@ class RecordingProducer:
     def __init__(self, plugin: Plugin, producer: Producer) -> None:
         self._plugin = plugin
         self._producer = producer
+        self._headers: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -141,19 +148,27 @@ class RecordingProducer:
         wire = read_wire(self._plugin, options.get("headers") or {}, body)
         if wire is None:
             return self._publish_event(body, options)
+        if "headers" in options:
+            options["headers"] = self._headers = mask_reprs(self._plugin, wire.task, options["headers"], body)
         running, submission = execution.current(), _submission.get() or Submission()
         if running is not None and running.is_retried_by(wire):
-            running.following = self._retry(wire, body, options, submission)
+            running.following = self._retry(running, wire, body, options, submission)
             return None
         self._set_priority(options, submission)
         message = capture(body, options, self._plugin.settings.max_payload_bytes)
-        enqueued = self._record(wire, message, options, submission)
-        submission.enqueued = enqueued
-        if running is not None and running.is_replaced_by(wire):
+        job = self._job(wire, message, options, submission)
+        gathering = batch.current(self._plugin)
+        replaces = running is not None and running.is_replaced_by(wire)
+        if gathering is not None and not replaces:
+            accept = partial(self._refuse_alias, wire, submission, running)
+            gathering.add(batch.Gathered(job, accept, submission.settle, not submission.ignore_result))
+            return None
+        enqueued = self._record(job)
+        submission.settle(enqueued)
+        if running is not None and replaces:
             running.replaced_by = enqueued.job_id
-        if enqueued.deduplicated:
-            self._refuse_alias(wire, enqueued, submission, running)
-        elif enqueued.sent_at is not None:
+        self._refuse_alias(wire, submission, running, enqueued)
+        if enqueued.sent_at is not None:
             self._send(wire, message, options, enqueued, submission)
         return None
 
@@ -167,9 +182,7 @@ class RecordingProducer:
             if priority is not None:
                 options["priority"] = priority
 
-    def _record(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> Enqueued:
-        from celery_jobs.store.enqueue import enqueue
-
+    def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
         more: dict[str, Any] = {
             "priority": self._priority(options, submission),
             "send": sender_of(self._plugin).breaker.allows(),
@@ -178,10 +191,14 @@ class RecordingProducer:
             more["id"] = wire.task_id
         if submission.delay is not None:
             more.update(delay=submission.delay, scheduled_at=None)
-        job = make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
+        return make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
+
+    def _record(self, job: NewJob) -> Enqueued:
+        from celery_jobs.store.enqueue import enqueue
+
         enqueued = enqueue(self._plugin.db, job)
         if not enqueued.deduplicated:
-            emit("job.enqueued", job, attempt_number=1)
+            emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
 
     def _priority(self, options: dict[str, Any], submission: Submission) -> int:
@@ -190,11 +207,11 @@ class RecordingProducer:
         return sql_priority(self._producer.connection.transport.driver_type, submission.celery_priority)
 
     def _refuse_alias(
-        self, wire: Wire, enqueued: Enqueued, submission: Submission, running: execution.Execution | None
+        self, wire: Wire, submission: Submission, running: execution.Execution | None, enqueued: Enqueued
     ) -> None:
         """A member of a group, chord or chain is never silently another job (semantics.md section 10)."""
         step = wire.in_canvas or (running is not None and running.body_done)
-        if step and enqueued.task_id != wire.task_id:
+        if enqueued.deduplicated and step and enqueued.task_id != wire.task_id:
             raise DuplicateJob(
                 f"the idempotency key {submission.options.idempotency_key!r} belongs to the job "
                 f"{enqueued.job_id}; a member of a group, chord or chain cannot be another job"
@@ -211,29 +228,22 @@ class RecordingProducer:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
         plain["headers"] = {**(options.get("headers") or {}), JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
-        announced = submission.ignore_result or self._announce_result(wire)
-        sent = announced and sender_of(self._plugin).publish(self._producer, message.body, **plain)
-        if not sent and enqueued.sent_at is not None:
-            sender_of(self._plugin).note_unsent(enqueued.job_id, enqueued.sent_at)
-
-    def _announce_result(self, wire: Wire) -> bool:
-        """What `send_task` does before the seam: rpc:// declares its reply queue.
-
-        Redis only subscribes early, which `.get()` does by itself; it would wait 20 s for an absent server.
-        """
-        backend = self._plugin.app.backend
-        announce = getattr(backend.on_task_call, "__wrapped__", None)
-        if announce is None or not backend.__class__.__module__.endswith(".rpc"):
-            return True
-        return sender_of(self._plugin).guarded(self._producer, lambda: announce(self._producer, wire.task_id))
+        sender = sender_of(self._plugin)
+        announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)
+        if not (announced and sender.publish(self._producer, message.body, **plain)):
+            sender.note_unsent([enqueued])
 
     def _publish_event(self, body: Any, options: dict[str, Any]) -> None:
         """An event about a task message: nice to have, never an error of the enqueue."""
         sender = sender_of(self._plugin)
+        if isinstance(body, dict) and "argsrepr" in self._headers and "args" in body:
+            body = {**body, "args": self._headers["argsrepr"], "kwargs": self._headers["kwargsrepr"]}
         if sender.breaker.allows():
             sender.guarded(self._producer, lambda: self._producer.publish(body, **{**options, "retry": False}))
 
-    def _retry(self, wire: Wire, body: Any, options: dict[str, Any], submission: Submission) -> Any:
+    def _retry(
+        self, running: execution.Execution, wire: Wire, body: Any, options: dict[str, Any], submission: Submission
+    ) -> Any:
         from celery_jobs.store.chains import Next
 
         counted = submission.delay is not None  # a countdown counts by the database's clock, from the finish
@@ -241,6 +251,14 @@ class RecordingProducer:
             delay=submission.delay or 0,
             scheduled_at=None if counted else wire.eta,
             message=capture(body, options, self._plugin.settings.max_payload_bytes),
-            queue=queue_of(options),
+            queue=_queue_of_retry(running, options),
             expires_at=wire.expires_at,
         )
+
+
+def _queue_of_retry(running: execution.Execution, options: dict[str, Any]) -> str | None:
+    """The queue of a retry; None: the same. Through a named exchange Celery repeats the way, not the queue."""
+    exchange = options.get("exchange") or ""
+    way = (getattr(exchange, "name", exchange), options.get("routing_key"))
+    info = running.task.request.delivery_info or {}
+    return None if way == (info.get("exchange"), info.get("routing_key")) and way[0] else queue_of(options)

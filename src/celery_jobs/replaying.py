@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps, registry
 from kombu.utils import json
 
-from celery_jobs.envelope import decode_headers
+from celery_jobs.envelope import decode_body, decode_headers
 from celery_jobs.errors import ArgumentsDoNotFit
 from celery_jobs.ids import new_id
 from celery_jobs.policy import level_from_json
 from celery_jobs.store.rows import Job, Message, NewJob
-from celery_jobs.telling import decode_body
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from celery_jobs.plugin import Plugin
 
 __all__ = ["make_replay"]
@@ -27,8 +28,8 @@ def make_replay(plugin: Plugin, original: Job, message: Message, reason: str | N
 
     Links, errbacks and the rest of a chain run on; group and chord are dropped, `expires` and `eta` too.
     """
-    _require_readable(plugin, original, message)
-    _require_fit(plugin, original, message)
+    body = _read(plugin, original, message)
+    _require_fit(plugin, original, body)
     job_id = new_id()
     policy = plugin.policy(original.task, original.queue, level_from_json(original.retry_policy))
     return NewJob(
@@ -36,7 +37,7 @@ def make_replay(plugin: Plugin, original: Job, message: Message, reason: str | N
         task_id=job_id,
         task=original.task,
         queue=original.queue,
-        message=_alone(plugin, message, job_id),
+        message=_alone(message, body, job_id),
         max_attempts=policy.max_attempts,
         retries_enabled=plugin.settings.queue(original.queue).retries_enabled,
         retry_policy=original.retry_policy,
@@ -52,7 +53,35 @@ def make_replay(plugin: Plugin, original: Job, message: Message, reason: str | N
     )
 
 
-def _alone(plugin: Plugin, message: Message, task_id: str) -> Message:
+Body = tuple["Sequence[Any]", dict[str, Any], dict[str, Any]]
+"""Arguments, keyword arguments, and the canvas around the call."""
+
+
+def _read(plugin: Plugin, original: Job, message: Message) -> Body:
+    try:
+        return decode_body(plugin, message)
+    except Exception as error:
+        raise ArgumentsDoNotFit(
+            f"the job {original.id} cannot be replayed: "
+            f"its message ({message.content_type}) cannot be read here: {error}"
+        ) from error
+
+
+def _require_fit(plugin: Plugin, original: Job, body: Body) -> None:
+    """Bind the stored arguments to the task's present signature, where the task is known here."""
+    task = plugin.app.tasks.get(original.task)
+    if task is None:
+        return
+    args, kwargs, _ = body
+    try:
+        inspect.signature(task.run).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentsDoNotFit(
+            f"the job {original.id} cannot be replayed: its arguments no longer fit {original.task}: {error}"
+        ) from error
+
+
+def _alone(message: Message, body: Body, task_id: str) -> Message:
     """The message under a new task id and out of its group and chord."""
     headers = decode_headers(message)
     headers.update(id=task_id, root_id=task_id, parent_id=None, eta=None, expires=None, retries=0)
@@ -63,40 +92,16 @@ def _alone(plugin: Plugin, message: Message, task_id: str) -> Message:
     return replace(
         message,
         id=new_id(),
-        body=_without_chord(plugin, message),
+        body=_without_chord(message, body),
         headers=json.dumps(headers),
         properties=json.dumps(properties),
     )
 
 
-def _without_chord(plugin: Plugin, message: Message) -> bytes:
-    args, kwargs, embed = decode_body(plugin, message)
+def _without_chord(message: Message, body: Body) -> bytes:
+    args, kwargs, embed = body
     if not embed.get("chord"):
         return message.body
     serializer = registry.type_to_name[message.content_type]
     _, encoding, data = dumps((args, kwargs, {**embed, "chord": None}), serializer=serializer)
     return data.encode(encoding) if isinstance(data, str) else bytes(data)
-
-
-def _require_readable(plugin: Plugin, original: Job, message: Message) -> None:
-    try:
-        decode_body(plugin, message)
-    except Exception as error:
-        raise ArgumentsDoNotFit(
-            f"the job {original.id} cannot be replayed: "
-            f"its message ({message.content_type}) cannot be read here: {error}"
-        ) from error
-
-
-def _require_fit(plugin: Plugin, original: Job, message: Message) -> None:
-    """Bind the stored arguments to the task's present signature, where the task is known here."""
-    task = plugin.app.tasks.get(original.task)
-    if task is None:
-        return
-    args, kwargs, _ = decode_body(plugin, message)
-    try:
-        inspect.signature(task.run).bind(*args, **kwargs)
-    except TypeError as error:
-        raise ArgumentsDoNotFit(
-            f"the job {original.id} cannot be replayed: its arguments no longer fit {original.task}: {error}"
-        ) from error

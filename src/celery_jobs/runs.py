@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+
+from celery_jobs.moments import plain
+from celery_jobs.redaction import redact, redact_json, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from celery_jobs.store.rows import Job
 
-__all__ = ["Page", "Run", "job_json", "make_run"]
+__all__ = ["EnqueueOutcome", "Page", "Run", "job_json", "make_run", "masked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Run:
     replaced_by: str | None
     resolved_by: str | None
     attempts: tuple[Job, ...]
+    deduplicated: bool = False
+    """As the answer of an enqueue: the job was there already."""
+    payload_mismatch: bool = False
+    """As the answer of an enqueue: the job that was there has other arguments."""
 
     @property
     def has_ended(self) -> bool:
@@ -66,7 +73,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON form: times as ISO 8601 in UTC ending in Z, attempts in order."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        values = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
         return {**values, "attempts": [job_json(job) for job in self.attempts]}
 
 
@@ -77,12 +84,43 @@ class Page:
     runs: tuple[Run, ...]
     cursor: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {"runs": [run.to_json() for run in self.runs], "cursor": self.cursor}
+
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
 
     def __len__(self) -> int:
         return len(self.runs)
 
+
+@dataclass(frozen=True, slots=True)
+class EnqueueOutcome:
+    """What became of one item of `enqueue_many`: the job that was made or found, or the error that kept it out.
+
+    `index`: the item's place in the call, from 0.
+    """
+
+    index: int
+    job_id: str | None = None
+    task_id: str | None = None
+    deduplicated: bool = False
+    payload_mismatch: bool = False
+    error: Exception | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form; `field`: the option at fault, where one is."""
+        error: dict[str, Any] | None = None
+        if self.error is not None:
+            field = getattr(self.error, "field", None)
+            error = {"type": type(self.error).__name__, "message": str(self.error), "field": field}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "error"}
+        return {**values, "error": error}
+
+
+_MADE = ("result", "attempts", "deduplicated", "payload_mismatch")
+"""Fields of a run that no column has as it is."""
 
 _OF_THE_LATEST = frozenset(
     [
@@ -107,11 +145,21 @@ _OF_THE_LATEST = frozenset(
 def make_run(attempts: Sequence[Job]) -> Run:
     """One run of a chain's attempts, in order."""
     original, last = attempts[0], attempts[-1]
-    names = (f.name for f in fields(Run) if f.name not in ("result", "attempts"))
+    names = (f.name for f in fields(Run) if f.name not in _MADE)
     values = {name: getattr(last if name in _OF_THE_LATEST else original, name) for name in names}
     result = None if last.result is None else json.loads(last.result)
     return Run(**values, result=result, attempts=tuple(attempts))
 
+
+def masked(job: Job, names: frozenset[str]) -> Job:
+    """One attempt as it may be shown: what `jobs_redact` names masked in its result, tags and texts."""
+    texts: dict[str, Any] = {
+        name: redact_text(text, names) for name in _TEXTS if (text := getattr(job, name)) is not None
+    }
+    return replace(job, result=redact_json(job.result, names), tags=redact(job.tags, names), **texts)
+
+
+_TEXTS = ("error_message", "traceback", "last_error_message", "replay_reason", "callback_url")
 
 _INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "untold_at"})
 """Columns that only the plugin itself has a use for."""
@@ -119,11 +167,5 @@ _INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "unt
 
 def job_json(job: Job) -> dict[str, Any]:
     """One attempt in its documented JSON form."""
-    values = {f.name: _plain(getattr(job, f.name)) for f in fields(job) if f.name not in _INSIDE}
+    values = {f.name: plain(getattr(job, f.name)) for f in fields(job) if f.name not in _INSIDE}
     return {**values, "result": None if job.result is None else json.loads(job.result)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return value

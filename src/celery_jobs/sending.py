@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import KombuError
+from kombu.exceptions import BatchPublishError, KombuError
 
+from celery_jobs import failpoints
 from celery_jobs.breaker import Breaker
 from celery_jobs.envelope import headers_for, properties_for
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
 
     from kombu import Producer
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.store.rows import Outgoing
+    from celery_jobs.store.rows import Enqueued, Outgoing
 
 __all__ = ["Sender", "broker_errors", "queue_depth", "sender_of"]
 
@@ -54,10 +55,23 @@ class Sender:
         self.breaker.succeeded()
         return True
 
+    def announce_result(self, task_id: str, producer: Producer | None = None) -> bool:
+        """What `send_task` does before the seam: rpc:// declares its reply queue; False where the broker failed.
+
+        Redis only subscribes early, which `.get()` does by itself; it would wait 20 s for an absent server.
+        """
+        backend = self.plugin.app.backend
+        announce = getattr(backend.on_task_call, "__wrapped__", None)
+        if announce is None or not backend.__class__.__module__.endswith(".rpc"):
+            return True
+        with self.plugin.app.producer_or_acquire(producer) as given:
+            return self.guarded(given, lambda: announce(given, task_id))
+
     def send(self, jobs: Iterable[Outgoing]) -> int:
         """Send stored jobs, which the store has marked as sent; gives how many went out."""
+        rest = iter(jobs)
         with self.plugin.app.producer_pool.acquire(block=True) as producer:
-            return sum(self._send(producer, job) for job in jobs)
+            return sum(self._send(producer, batch) for batch in iter(lambda: list(islice(rest, BATCH)), []))
 
     def send_now(self, job_ids: list[str]) -> int:
         """Send those of the jobs that are pending and unsent; gives how many went out."""
@@ -73,32 +87,44 @@ class Sender:
 
         return self.send(sends.fetch(self.plugin.db, job_ids))
 
-    def _send(self, producer: Producer, job: Outgoing) -> int:
-        message = job.message
-        sent = self.breaker.allows() and self.publish(
-            producer,
-            message.body,
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            compression=message.compression,
-            headers=headers_for(job),
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            delivery_mode=message.delivery_mode,
-            declare=self._declare(job),
-            **properties_for(job),
-        )
-        if not sent:
-            self.note_unsent(job.job_id, job.sent_at)
-        return int(sent)
+    def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
+        """Send a batch in one go where the transport can; what fails is marked unsent."""
+        if len(jobs) > 1 and self.breaker.allows() and producer.supports_batch_publish:
+            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(job) for job in jobs])):
+                return len(jobs)
+            self.note_unsent(jobs)
+            return 0
+        failed = [job for job in jobs if not (self.breaker.allows() and self._send_one(producer, job))]
+        self.note_unsent(failed)
+        return len(jobs) - len(failed)
 
-    def note_unsent(self, job_id: str, sent_at: datetime) -> None:
-        """Mark a job unsent after a send that failed; without a database the redispatcher finds it later."""
+    def _send_one(self, producer: Producer, job: Outgoing) -> bool:
+        body, options = self._message(job)
+        return self.publish(producer, body, **options)
+
+    def _message(self, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
+        message = job.message
+        options = {
+            "content_type": message.content_type,
+            "content_encoding": message.content_encoding,
+            "compression": message.compression,
+            "headers": headers_for(job),
+            "exchange": message.exchange,
+            "routing_key": message.routing_key,
+            "delivery_mode": message.delivery_mode,
+            "declare": self._declare(job),
+            **properties_for(job),
+        }
+        return message.body, options
+
+    def note_unsent(self, jobs: Sequence[Outgoing | Enqueued]) -> None:
+        """Mark jobs unsent after a send that failed; without a database the redispatcher finds them later."""
         from celery_jobs.store.sends import mark_unsent
 
         with suppress(StoreUnavailable):
-            mark_unsent(self.plugin.db, job_id, sent_at)
-        emit("job.unsent", job_id=job_id)
+            mark_unsent(self.plugin.db, [(job.job_id, job.sent_at) for job in jobs if job.sent_at is not None])
+        for job in jobs:
+            emit(Kind.UNSENT, job_id=job.job_id)
 
     def _declare(self, job: Outgoing) -> list[Any]:
         queues = self.plugin.app.amqp.queues
@@ -130,16 +156,44 @@ def broker_errors(producer: Producer) -> tuple[type[BaseException], ...]:
 
 def _publish(producer: Producer, body: bytes, options: dict[str, Any]) -> None:
     """Publish; once more on a new connection where the old one had been closed under it, not where it was slow."""
+    failpoints.reach("send.begun")
     try:
         producer.publish(body, **options)
-    except TimeoutError:
-        raise
+        failpoints.reach("send.sent")
     except producer.connection.recoverable_connection_errors as error:
-        if "imeout" in type(error).__name__ or isinstance(error, ConnectionRefusedError):
+        if _is_slow(error):
             raise
         _disconnect(producer)
         _connect(producer)
         producer.publish(body, **options)
+
+
+def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any]]]) -> None:
+    """Publish many at once; again on a new connection where the old one had been closed under it.
+
+    Some may then be there twice, which is harmless; the batch itself is never tried again by the transport.
+    """
+    try:
+        _publish_all(producer, messages)
+    except BatchPublishError as error:
+        cause = error.__cause__
+        if not isinstance(cause, producer.connection.recoverable_connection_errors) or _is_slow(cause):
+            raise
+        _disconnect(producer)
+        _connect(producer)
+        _publish_all(producer, messages)
+
+
+def _publish_all(producer: Producer, messages: list[tuple[bytes, dict[str, Any]]]) -> None:
+    failpoints.reach("send.begun")
+    with producer.batch():
+        for body, options in messages:
+            producer.publish(body, **options)
+    failpoints.reach("send.sent")
+
+
+def _is_slow(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError | ConnectionRefusedError) or "imeout" in type(error).__name__
 
 
 def _connect(producer: Producer) -> None:

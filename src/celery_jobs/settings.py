@@ -14,12 +14,15 @@ from celery_jobs.policy import MAX_ATTEMPTS, Level, parse_level, resolve
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["MAX_DELAY", "QueueSettings", "Settings", "read_settings"]
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings", "read_settings"]
 
 PREFIX = "jobs_"
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
+
+RUNAWAY_GRACE = 30
+"""Seconds past its hard limit that an attempt may run where the pool does not end it (semantics.md section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Settings:
     """Bytes of a result that are kept."""
     max_traceback_bytes: int = 32_768
     """Bytes of a traceback that are kept."""
+    redact: tuple[str, ...] = ()
+    """Names of keys whose values are masked in every output, nested ones too, in any case; what runs keeps them."""
     broker_timeout: float = 1.0
     """Seconds that one answer of the broker may take while a job is sent."""
     broker_retry_interval: float = 5
@@ -101,6 +106,11 @@ class Settings:
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""
         return self.queues.get(name, self.queue_defaults)
+
+    @property
+    def redacted(self) -> frozenset[str]:
+        """The names of `redact` in lower case."""
+        return frozenset(name.lower() for name in self.redact)
 
 
 def read_settings(app: Celery) -> Settings:
@@ -238,6 +248,10 @@ _RULES: dict[Any, _Rule] = {
     int: _Rule("a whole number above 0", lambda v: _number(v) and isinstance(v, int)),
     float: _Rule("a number above 0", _number),
     str: _Rule("a text", lambda v: isinstance(v, str) and v != ""),
+    tuple[str, ...]: _Rule(
+        "a list of texts",
+        lambda v: isinstance(v, list | tuple | set | frozenset) and all(isinstance(n, str) and n for n in v),
+    ),
     int | None: _Rule(
         f"a whole number from 1 to {MAX_ATTEMPTS}, or None",
         lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MAX_ATTEMPTS),

@@ -10,6 +10,7 @@ from celery.app.task import Task
 from celery.exceptions import Reject, Retry
 
 from celery_jobs import execution
+from celery_jobs.batch import Batch
 from celery_jobs.errors import InvalidSettings, NoRetry, RetryAfter
 from celery_jobs.installation import ensure_installed
 from celery_jobs.plugin import plugin_of
@@ -89,6 +90,11 @@ class JobTask(Task):  # type: ignore[misc]
             raise
         finally:
             self._restore_override(overridden)
+
+    def replace(self, sig: Any) -> Any:
+        """Celery's replace, out of any batch: the replacement belongs to the end of this attempt."""
+        with Batch(plugin_of(self.app)).gathering(active=False):
+            return super().replace(sig)
 
     def _limit(self, running: execution.Execution, max_retries: int | None) -> int | None:
         limit = self.max_retries if max_retries is None else max_retries

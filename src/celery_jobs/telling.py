@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
 from celery.exceptions import NotRegistered, TimeLimitExceeded, WorkerLostError
-from kombu.serialization import loads, prepare_accept_content
 from kombu.utils import json
 
-from celery_jobs.envelope import decode_headers
-from celery_jobs.events import emit
+from celery_jobs import failpoints
+from celery_jobs.envelope import decode_body, decode_headers
+from celery_jobs.events import Kind, emit
 from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.store import endings, reads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Job, Message
 
-__all__ = ["decode_body", "expire", "tell", "tell_untold"]
+__all__ = ["expire", "tell", "tell_untold"]
 
 
 def expire(plugin: Plugin, job_id: str) -> bool:
@@ -39,25 +37,31 @@ def tell_untold(plugin: Plugin, limit: int) -> int:
     """Tell Celery of the verdicts that it has not heard; gives how many there were."""
     untold = reads.untold(plugin.db, limit)
     for original_id in untold:
-        tell(plugin, original_id)
+        tell(plugin, original_id, again=True)
     return len(untold)
 
 
-def tell(plugin: Plugin, original_id: str) -> None:
-    """Mark a chain's end in the result backend as a worker would: REVOKED, or FAILURE with errbacks."""
+def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
+    """Mark a chain's end in the result backend as a worker would: SUCCESS, REVOKED, or FAILURE with errbacks.
+
+    False: the result store or the broker is away; the row stays untold, and a service tells it later. `again`: the
+    event of this verdict has been told, by whoever reached it.
+    """
     attempts = reads.attempts(plugin.db, original_id)
-    if not attempts:
-        return
+    if not attempts or attempts[0].untold_at is None:
+        return True
     last, original = attempts[-1], attempts[0]
-    emit(f"job.{original.final_status}", last, error=last.error_message)
+    if not again:
+        emit(Kind(f"job.{original.final_status}"), last, error=plugin.masked(last.error_message))
     message = reads.message_of(plugin.db, last.id)
     try:
         _mark(plugin, original, last, message)
+        failpoints.reach("tell.told")
     except Exception as error:
-        # The result store or the broker is away: the row stays untold, and a service tells it later.
-        emit("job.untold", last, error=repr(error))
-        return
+        emit(Kind.UNTOLD, last, error=plugin.masked(repr(error)))
+        return False
     endings.mark_told(plugin.db, original_id)
+    return True
 
 
 def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> None:
@@ -65,7 +69,10 @@ def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> 
     backend = plugin.app.backend if task is None else task.backend
     context = _context(plugin, last, message)
     store = not getattr(context, "ignore_result", False)
-    if original.final_status == FinalStatus.CANCELLED:
+    if original.final_status == FinalStatus.SUCCESS:
+        result = None if last.result is None else json.loads(last.result)
+        backend.mark_as_done(last.task_id, result, request=context, store_result=store)
+    elif original.final_status == FinalStatus.CANCELLED:
         reason = "expired" if last.failure_reason == FailureReason.EXPIRED else "revoked"
         backend.mark_as_revoked(last.task_id, reason, request=context, store_result=store)
     else:
@@ -85,16 +92,6 @@ def _context(plugin: Plugin, job: Job, message: Message | None) -> Context:
     values = {**decode_headers(message), "args": args, "kwargs": kwargs, **embed}
     values.update(reply_to=properties.get("reply_to"), correlation_id=properties.get("correlation_id"))
     return Context(values, delivery_info={}, called_directly=False)
-
-
-def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
-    """Arguments, keyword arguments and embedded canvas of a stored message; raises what the serializer raises."""
-    accept = prepare_accept_content(plugin.app.conf.accept_content)
-    body = loads(message.body, message.content_type, message.content_encoding, accept=accept)
-    if isinstance(body, dict):  # task protocol 1
-        return body.get("args") or (), body.get("kwargs") or {}, {"errbacks": body.get("errbacks")}
-    args, kwargs, embed = body
-    return args, kwargs, embed or {}
 
 
 def _error(job: Job) -> Exception:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from celery_jobs.errors import NoRetry, RetryAfter, StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Policy, level_from_json, resolve
 from celery_jobs.settings import QueueSettings
 from celery_jobs.states import FailureReason
@@ -72,13 +72,13 @@ def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> 
     from celery_jobs.store.chains import Ended
 
     if outcome is None:
-        emit("job.fenced", job)
+        emit(Kind.FENCED, job)
     elif isinstance(outcome, Ended):
         from celery_jobs.telling import tell
 
         tell(plugin, outcome.original_id)  # Celery believes that a retry waits
     else:
-        emit("job.retried", job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
+        emit(Kind.RETRIED, job, next_job_id=outcome.job_id, scheduled_at=outcome.scheduled_at)
         if outcome.sent_at is not None:
             with suppress(StoreUnavailable):  # the redispatcher sends it then
                 sender_of(plugin).send_stored([outcome.job_id])

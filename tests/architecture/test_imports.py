@@ -12,28 +12,31 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events"),
+    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
     ("policy",),
     ("settings",),
     ("options",),
     ("store",),
     ("plugin",),
     ("runs",),
+    ("callbacks",),
     ("envelope",),
     ("logs",),
     ("sending",),
-    ("recording",),
+    ("recording", "batch", "arguments"),
     ("adoption",),
     ("telling",),
-    ("replaying", "verdicts", "claiming"),
+    ("replaying", "verdicts", "claiming", "result_store"),
+    ("verbs",),
     ("execution",),
     ("publishing", "services"),
-    ("worker", "beat"),
+    ("worker", "beat", "remote_control"),
     ("installation",),
     ("task",),
     ("app",),
+    ("enqueueing", "bulk"),
     ("jobs",),
-    ("cli", "demo"),
+    ("cli", "demo", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 """Each module and package of ours with its layer: it may import from the layers above it in this list."""

@@ -84,3 +84,31 @@ def test_a_worker_waits_for_its_database_and_loses_nothing(app: Celery, own_post
         own_postgres.restart()
         run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
     assert (run.final_status, run.result) == ("success", "finished without a database")
+
+
+def test_an_enqueue_into_a_frozen_database_is_a_typed_error_within_3_s(
+    app: Celery, add: Any, own_postgres: Postgres
+) -> None:
+    add.delay(1, 1)
+    for _ in range(2):  # over a connection that is up, and over one that would have to be made
+        with own_postgres.frozen():
+            started = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                add.delay(1, 2)
+            assert time.monotonic() - started < 3
+    assert Jobs(app).get(add.delay(1, 3).id).status == "pending"
+
+
+def test_a_transition_that_a_frozen_server_never_answers_goes_on_over_another_connection(app: Celery, add: Any) -> None:
+    add.delay(1, 1)
+    db = plugin_of(app).db
+    connections: list[Any] = []
+
+    def transition(connection: Any) -> int:
+        connections.append(connection.connection.driver_connection)
+        if len(connections) == 1:
+            connection.exec_driver_sql("SELECT pg_sleep(60)")
+        return int(connection.exec_driver_sql("SELECT 1").scalar_one())
+
+    assert db.persist(transition, within=1) == 1
+    assert connections[0] is not connections[1]

@@ -106,7 +106,7 @@ def test_a_job_whose_four_attempts_fail_is_one_dead_letter(shop: Shop) -> None:
     assert first.resolved_by is None
     assert first.replayed_at is None
     assert first.id in [run.id for run in shop.jobs.list(status="DEAD", limit=1000)]
-    assert shop.worker.log.count(f"job {first.id} (fails) is dead-lettered after 4 attempts") == 1
+    assert shop.worker.log.count(f"job {first.id} (fails) is dead-lettered after attempt 4") == 1
 
 
 def test_a_failure_on_a_queue_without_retries_is_no_dead_letter(shop: Shop) -> None:

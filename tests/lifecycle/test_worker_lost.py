@@ -82,7 +82,7 @@ def test_a_worker_killed_once_is_a_loss_and_still_attempt_1(shop: Shop, doomed: 
     assert not only.has_pending_retry
     assert only.failure_reason is None
     assert (only.last_error_type, only.last_error_message) == (None, None)
-    assert only.send_count >= 2
+    assert only.send_count == 1  # counted from the loss, so that its message is not long waited for
     assert only.result == "1"
 
 

@@ -9,9 +9,12 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from psutil import Process
 
 from celery_jobs.demo.valkey import HOST, free_port, tied_to_parent
 from tests.servers.databases import Databases
@@ -46,6 +49,16 @@ class Postgres(Databases):
     def kill(self) -> None:
         """Stop as a crash would (immediate shutdown): the next start recovers from the log."""
         self._end(signal.SIGQUIT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes where they are: connections stay up, and nothing answers."""
+        processes = [self.process.pid, *(child.pid for child in Process(self.process.pid).children(recursive=True))]
+        _signal_all(processes, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal_all(processes, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop, if running, and start again on the same port with the same data."""
@@ -118,6 +131,12 @@ class Postgres(Databases):
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _signal_all(processes: Iterable[int], by: signal.Signals) -> None:
+    for pid in processes:
+        with suppress(ProcessLookupError):  # an autovacuum worker comes and goes
+            os.kill(pid, by)
 
 
 def start_postgres(folder: Path, durable: bool = False) -> Postgres:

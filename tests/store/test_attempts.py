@@ -59,7 +59,7 @@ def _claim_again(db: Database, job_id: str, between: Callable[[], object], patch
     """A claim whose reply is lost: it is committed, something happens, and the same call tries again."""
     run = db.run
 
-    def lose_the_reply(transition: Any) -> Any:
+    def lose_the_reply(transition: Any, **options: Any) -> Any:
         patch.undo()
         first = run(transition)
         between()

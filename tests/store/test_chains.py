@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from celery_jobs.ids import new_id
-from celery_jobs.states import FailureReason, FinalStatus
+from celery_jobs.states import FinalStatus
 from celery_jobs.store import attempts, chains, endings, reads
 from celery_jobs.store.attempts import UNCLAIMED, Unclaimed
 from celery_jobs.store.chains import Ended, Next, Retried, bury
@@ -331,10 +331,11 @@ def test_cancelling_an_ended_chain_changes_nothing(db: Database) -> None:
     assert snapshot(db) == before
 
 
-def test_a_cancel_may_carry_a_reason(db: Database) -> None:
-    job_id = store(db)
-    cancel(db, job_id, FailureReason.UNKNOWN_TASK)
-    assert stored(db, job_id).failure_reason == "unknown_task"
+def test_a_cancel_of_what_waits_only_leaves_what_runs_alone(db: Database) -> None:
+    waiting, running = store(db), begin(db)
+    assert cancel(db, running.id, waiting_only=True) is True
+    assert stored(db, running.id).cancel_requested_at is None
+    assert cancel(db, waiting, waiting_only=True) == Ended(waiting, FinalStatus.CANCELLED)
 
 
 def test_a_job_whose_expiry_has_passed_is_cancelled(db: Database) -> None:

@@ -289,7 +289,7 @@ def test_an_outcome_waits_for_the_database(
 
     store(fragile)
     own_postgres.stop()
-    monkeypatch.setattr(db_module, "time", SimpleNamespace(sleep=pause))
+    monkeypatch.setattr(db_module, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
     assert fragile.persist(lambda connection: connection.execute(text("SELECT 7")).scalar()) == 7
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
@@ -305,3 +305,18 @@ def test_an_error_of_the_transition_itself_is_not_repeated(db: Database) -> None
         with pytest.raises(Exception, match=r"(?i)null"):
             run(fail)
     assert len(calls) == 2
+
+
+def test_columns_can_be_compared_while_another_thread_imports() -> None:
+    """SQLAlchemy's ORM, half imported, breaks every comparison with a StrEnum: it must be there before the tables."""
+    code = (
+        "import threading\n"
+        "from celery_jobs.states import Status\n"
+        "from celery_jobs.store.tables import jobs\n"
+        "thread = threading.Thread(target=__import__, args=('celery_jobs.jobs',))\n"
+        "thread.start()\n"
+        "while thread.is_alive():\n"
+        "    jobs.c.status == Status.PROCESSING\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

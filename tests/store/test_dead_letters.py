@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, NotDeadLettered
+from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound
 from celery_jobs.ids import new_id
 from celery_jobs.store import chains, endings, reads
 from celery_jobs.store.dead_letters import purge, replay, sweep_dead_letters, sweep_history
@@ -138,7 +138,7 @@ def test_a_replay_of_a_replay_points_at_it(db: Database) -> None:
 
 def test_a_purge_deletes_the_chain_with_its_messages(db: Database) -> None:
     original, other = _long_dead_letter(db), _long_dead_letter(db)
-    assert purge(db, original) == 2
+    assert purge(db, [original]) == {original: 2}
     assert reads.attempts(db, original) == []
     assert len(reads.attempts(db, other)) == 2
     assert count(db, messages) == 2
@@ -147,7 +147,7 @@ def test_a_purge_deletes_the_chain_with_its_messages(db: Database) -> None:
 def test_a_purged_entry_leaves_its_replay_alone(db: Database) -> None:
     original = dead_letter(db)
     enqueued = replay(db, _replay_of(original))
-    purge(db, original)
+    purge(db, [original])
     assert stored(db, enqueued.job_id).replay_of == original
     assert reads.message_of(db, enqueued.job_id) is not None
 
@@ -157,11 +157,7 @@ def test_only_dead_letters_are_purged(db: Database) -> None:
     off = begin(db, retries_enabled=False)
     chains.bury(db, off, FAILURE)
     before = snapshot(db)
-    for job_id in (*ids, off.id):
-        with pytest.raises(NotDeadLettered, match=job_id):
-            purge(db, job_id)
-    with pytest.raises(JobNotFound):
-        purge(db, new_id())
+    assert purge(db, [*ids, off.id, new_id()]) == {}
     assert snapshot(db) == before
 
 
@@ -169,10 +165,7 @@ def test_of_racing_purges_one_deletes(db: Database) -> None:
     original = _long_dead_letter(db)
 
     def attempt() -> int:
-        try:
-            return purge(db, original)
-        except JobNotFound:
-            return 0
+        return sum(purge(db, [original]).values())
 
     assert sorted(race(*[attempt] * 4)) == [0, 0, 0, 2]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,7 +8,8 @@ from celery_jobs.ids import new_id
 from celery_jobs.store import chains, endings, reads
 from celery_jobs.store.attempts import complete as complete_claim
 from celery_jobs.store.enqueue import enqueue
-from celery_jobs.store.reads import Filter, find_original
+from celery_jobs.store.filters import Filter
+from celery_jobs.store.reads import find_original
 from tests.store.conftest import (
     FAILURE,
     begin,
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
 
 
-def _listed(db: Database, limit: int = 100, **which: str | None) -> list[str]:
-    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit)]
+def _listed(db: Database, limit: int = 100, before: str | None = None, **which: Any) -> list[str]:
+    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit, before)]
 
 
 def test_a_chain_is_found_by_any_of_its_ids(db: Database) -> None:

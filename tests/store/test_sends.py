@@ -198,6 +198,16 @@ def test_the_oldest_overdue_jobs_are_sent_again_first(db: Database) -> None:
     assert sorted(_overdue(db, limit=2)) == sorted([oldest, older])
 
 
+@pytest.mark.parametrize(("sends_made", "wait"), [(1, 3), (2, 6), (5, 48), (8, 384), (9, 768), (10, 900), (20, 900)])
+def test_the_wait_doubles_with_each_send_up_to_fifteen_minutes(db: Database, sends_made: int, wait: int) -> None:
+    job_id = store(db)
+    change(db, job_id, send_count=sends_made)
+    shift(db, wait - 1)
+    assert take_overdue(db, QUEUE, 3, 99, 10) == []
+    shift(db, 2)
+    assert [job.job_id for job in take_overdue(db, QUEUE, 3, 99, 10)] == [job_id]
+
+
 def test_held_jobs_are_not_overdue(db: Database) -> None:
     store(db, send=False)
     shift(db, 86_400)
@@ -209,9 +219,9 @@ def test_a_send_that_failed_is_taken_back_only_by_its_own_stamp(db: Database) ->
     assert enqueued.sent_at is not None
     shift(db, 121)
     (again,) = take_overdue(db, QUEUE, AFTER, MAX_SENDS, 10)
-    assert not mark_unsent(db, again.job_id, enqueued.sent_at)
+    mark_unsent(db, [(again.job_id, enqueued.sent_at)])
     assert stored(db, again.job_id).sent_at == again.sent_at
-    assert mark_unsent(db, again.job_id, again.sent_at)
+    mark_unsent(db, [(again.job_id, again.sent_at)])
     assert stored(db, again.job_id).sent_at is None
 
 
@@ -219,7 +229,7 @@ def test_a_send_that_failed_is_not_taken_back_from_a_job_that_runs(db: Database)
     job = begin(db)
     sent_at = stored(db, job.id).sent_at
     assert sent_at is not None
-    assert not mark_unsent(db, job.id, sent_at)
+    mark_unsent(db, [(job.id, sent_at)])
     assert not sends.hold(db, job.id)
     assert stored(db, job.id).sent_at == sent_at
 
@@ -228,7 +238,7 @@ def test_sends_that_failed_do_not_use_up_the_sends_of_a_job(db: Database) -> Non
     job_id = store(db, send=False)
     for _ in range(MAX_SENDS):
         (job,) = take_due(db, QUEUE, 0, 10)
-        assert mark_unsent(db, job_id, job.sent_at)
+        mark_unsent(db, [(job_id, job.sent_at)])
     assert _due(db) == [job_id]
     shift(db, 901)
     assert _overdue(db) == [job_id]

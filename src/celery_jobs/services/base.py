@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.store import services
 
 if TYPE_CHECKING:
@@ -57,5 +57,5 @@ class Service(ABC):
         started = time.monotonic()
         handled = self.run_once()
         services.note(self.plugin.db, self.name, handled, (time.monotonic() - started) * 1000)
-        emit("service.ran", service=self.name, handled=handled)
+        emit(Kind.SERVICE_RAN, service=self.name, handled=handled)
         return handled

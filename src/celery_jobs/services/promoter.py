@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import sends
@@ -31,6 +32,8 @@ class Promoter(Service):
             due = sends.take_due(self.plugin.db, queue, ahead, limit)
             batch, ahead = len(due), 0
             went = sender_of(self.plugin).send(due)
+            for job in due:
+                emit(Kind.PROMOTED, job, job_id=job.job_id)
             sent += went
             if went < batch:
                 break

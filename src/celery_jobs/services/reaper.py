@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import endings, services, workers
@@ -38,7 +38,11 @@ class Reaper(Service):
         living get a turn to do so before their silence counts.
         """
         silence = math.inf if self._blind else self.settings.worker_timeout
+        known = workers.dead(self.plugin.db)
         dead = workers.declare_dead(self.plugin.db, silence)
+        for worker in dead:
+            if worker not in known:
+                emit(Kind.WORKER_DEAD, worker=worker)
         return sum(self._bring_back(worker) for worker in dead) + self._end_leases()
 
     def _bring_back(self, worker: str) -> int:
@@ -60,5 +64,5 @@ class Reaper(Service):
         if isinstance(outcome, endings.Ended):
             tell(self.plugin, outcome.original_id)
         elif outcome:
-            emit("job.lost", job_id=job_id)
+            emit(Kind.LOST, job_id=job_id)
             sender_of(self.plugin).send_now([job_id])

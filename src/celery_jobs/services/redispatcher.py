@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.sending import queue_depth, sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import sends, workers
@@ -41,5 +41,5 @@ class Redispatcher(Service):
         after, most = self.settings.redispatch_after, self.settings.max_sends
         jobs = sends.take_overdue(self.plugin.db, queue, after, most, missing)
         for job in jobs:
-            emit("job.sent_again", job, job_id=job.job_id)
+            emit(Kind.SENT_AGAIN, job, job_id=job.job_id)
         return sender_of(self.plugin).send(jobs)

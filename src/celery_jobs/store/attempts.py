@@ -52,7 +52,7 @@ def claim(
     A repetition after a lost reply finds its own claim. `patient`: wait while the database is away.
     """
     run = db.persist if patient else db.run
-    return run(partial(_claim, db, job_id, worker, lease_token, lease, count()))
+    return run(partial(_claim, db, job_id, worker, lease_token, lease, count()), point="claim")
 
 
 def _claim(
@@ -126,21 +126,29 @@ def holds_lease(db: Database, job_id: str, lease_token: str) -> bool:
     return db.persist(lambda connection: connection.execute(query).first() is not None)
 
 
-def complete(db: Database, job: Claim, result: str | None, duration_ms: int, replaced_by: str | None = None) -> bool:
+def complete(
+    db: Database,
+    job: Claim,
+    result: str | None,
+    duration_ms: int,
+    replaced_by: str | None = None,
+    untold: bool = False,
+) -> bool:
     """processing -> completed, the chain a success; False for who lost the lease (semantics.md section 2).
 
-    Waits for the database as long as it takes: an outcome is never dropped.
+    Waits for the database as long as it takes: an outcome is never dropped. `untold`: Celery does not know yet.
     """
-    return db.persist(partial(_complete, job, result, duration_ms, replaced_by))
+    outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by}
+    return db.persist(partial(_complete, job, outcome, untold), point="complete")
 
 
-def _complete(
-    job: Claim, result: str | None, duration_ms: int, replaced_by: str | None, connection: Connection
-) -> bool:
+def _complete(job: Claim, outcome: dict[str, Any], untold: bool, connection: Connection) -> bool:
     is_original = job.id == job.original_id
     if not is_original:
         lock_original(connection, job.original_id)
-    outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by}
+    owed: dict[str, Any] = {"untold_at": now()} if untold else {}
+    if is_original:
+        outcome = {**outcome, **owed}
     done = mark_finished(connection, job, Status.COMPLETED, FinalStatus.SUCCESS, ends=is_original, **outcome)
     if done and not is_original:
         connection.execute(
@@ -151,6 +159,7 @@ def _complete(
                 has_pending_retry=False,
                 resolved_by=job.id,
                 ended_at=now(),
+                **owed,
             )
         )
     return done or _was_ours(connection, job)
@@ -199,6 +208,7 @@ def lock_original(connection: Connection, original_id: str) -> Any:
 UNCLAIMED: dict[str, Any] = {
     "status": Status.PENDING,
     "sent_at": None,
+    "send_count": 0,
     "worker": None,
     "lease_token": None,
     "lease_expires_at": None,

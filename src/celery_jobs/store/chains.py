@@ -66,7 +66,7 @@ def retry(
 
     Where a cancel was asked for, the chain ends as cancelled instead (semantics.md sections 2, 3, 10).
     """
-    return db.persist(partial(_retry, db, job, failure, following, duration_ms))
+    return db.persist(partial(_retry, db, job, failure, following, duration_ms), point="retry")
 
 
 def _retry(
@@ -184,7 +184,7 @@ def bury(
         verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
         return _end(connection, job, failure, verdict, duration_ms, untold)
 
-    return db.persist(transition)
+    return db.persist(transition, point="bury")
 
 
 def verdict_of(retries_enabled: bool) -> FinalStatus:

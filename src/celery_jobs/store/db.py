@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,12 +18,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from celery_jobs import failpoints
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+from celery_jobs.store.deadlines import deadlines
 from celery_jobs.store.forks import gate
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.dialects.postgresql.dml import Insert as PostgresInsert
@@ -35,6 +38,8 @@ T = TypeVar("T")
 
 SQLITE_BUSY_TIMEOUT = 30.0
 FROZEN_CLIENT_MS = 5_000
+LONGEST_ANSWER = 60.0
+"""Seconds; a server that has not answered a transition by then is lost, and asked again on a new connection."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -112,40 +117,77 @@ class Database:
             self._engine.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """One writing transaction. Raises StoreUnavailable or SchemaOutdated for what the driver says."""
-        with gate, self._translated(), self.engine.begin() as connection:
+    def transaction(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
+        """One writing transaction of at most `within` seconds.
+
+        Raises StoreUnavailable or SchemaOutdated for what the driver says.
+        """
+        with (
+            gate,
+            self._translated(),
+            self.engine.connect() as connection,
+            self._bounded(connection, within),
+            connection.begin(),
+        ):
             yield connection
+
+    def _bounded(self, connection: Connection, within: float) -> AbstractContextManager[None]:
+        """A server that freezes under an open connection is lost; a SQLite file has its busy timeout."""
+        if self.is_sqlite:
+            return nullcontext()
+        driver: Any = connection.connection.driver_connection
+        return deadlines.until(driver.fileno(), time.monotonic() + within)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent read, which blocks nobody."""
         options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        with gate, self._translated(), self.engine.connect() as connection:
+        with gate, self._translated(), self.engine.connect() as connection, self._bounded(connection, LONGEST_ANSWER):
             reader = connection.execution_options(**options)
             with reader.begin():
                 yield reader
 
-    def run(self, transition: Callable[[Connection], T]) -> T:
+    def run(self, transition: Callable[[Connection], T], within: float = LONGEST_ANSWER, point: str | None = None) -> T:
         """Run one transition in one transaction, once more where a stale connection broke under it.
 
-        Safe because transitions are guarded and ids are made by the client.
+        Safe because transitions are guarded and ids are made by the client. `within`: seconds for both together,
+        beside what connecting takes; `point`: the name of its failpoints.
         """
+        until = time.monotonic() + within
         try:
-            with self.transaction() as connection:
-                return transition(connection)
+            return self._run(transition, within, point)
         except StoreUnavailable as error:
+            if time.monotonic() >= until:
+                raise StoreUnavailable(
+                    f"the jobs database {self.url.render_as_string()} does not answer (waited {within:g} s)"
+                ) from error.__cause__
             if not _was_stale(error):
                 raise
-        with self.transaction() as connection:
-            return transition(connection)
+        return self._run(transition, until - time.monotonic(), point)
 
-    def persist(self, transition: Callable[[Connection], T]) -> T:
-        """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s)."""
+    def _run(self, transition: Callable[[Connection], T], within: float, point: str | None) -> T:
+        if failpoints.armed is None or point is None:
+            with self.transaction(within) as connection:
+                return transition(connection)
+        with self._translated():
+            with self.transaction(within) as connection:
+                failpoints.reach(f"{point}.begun")
+                value = transition(connection)
+                failpoints.reach(f"{point}.written")
+            failpoints.reach(f"{point}.committed")
+            return value
+
+    def persist(
+        self, transition: Callable[[Connection], T], within: float = LONGEST_ANSWER, point: str | None = None
+    ) -> T:
+        """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s).
+
+        `within`: seconds of one try.
+        """
         pause = FIRST_PAUSE
         while True:
             try:
-                return self.run(transition)
+                return self.run(transition, within, point)
             except StoreUnavailable:
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -167,7 +209,7 @@ class Database:
             if isinstance(error, ProgrammingError):
                 raise
             raise self._unavailable(error) from error
-        except PoolTimeout as error:
+        except (PoolTimeout, failpoints.Lost) as error:
             raise self._unavailable(error) from error
         except DBAPIError as error:
             if not error.connection_invalidated:
@@ -237,4 +279,4 @@ def _is_missing_table(error: DBAPIError) -> bool:
 
 def _was_stale(error: StoreUnavailable) -> bool:
     cause = error.__cause__
-    return isinstance(cause, DBAPIError) and cause.connection_invalidated
+    return isinstance(cause, failpoints.Lost) or (isinstance(cause, DBAPIError) and cause.connection_invalidated)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, select, sql, update
 
-from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, NotDeadLettered
+from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
-from celery_jobs.store.attempts import lock_original
 from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import insert_job
-from celery_jobs.store.rows import Enqueued, NewJob
+from celery_jobs.store.enqueue import insert_jobs
 from celery_jobs.store.tables import jobs, messages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
+    from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["purge", "replay", "require_replayable", "sweep_dead_letters", "sweep_history"]
+__all__ = ["delete", "purge", "replay", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
 
 
 def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
@@ -28,23 +30,63 @@ def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
 
     The idempotency key goes over to the new chain. Raises JobNotFound, JobNotEnded, AlreadyReplayed.
     """
-    return db.run(partial(_replay, db, new, force))
+    (outcome,) = replay_all(db, [new], force)
+    if isinstance(outcome, JobsError):
+        raise outcome
+    return outcome
 
 
-def _replay(db: Database, new: NewJob, force: bool, connection: Connection) -> Enqueued:
-    original_id = str(new.replay_of)
-    if lock_original(connection, original_id) is None:
-        raise JobNotFound(original_id)
-    row = connection.execute(
-        select(jobs.c.id, jobs.c.ended_at, jobs.c.replayed_as, jobs.c.replayed_at).where(jobs.c.id == original_id)
-    ).one()
-    if row.replayed_as == new.id:
-        return Enqueued(new.id, new.task_id)  # our own, whose reply was lost
-    require_replayable(row, force)
-    connection.execute(
-        update(jobs).where(jobs.c.id == original_id).values(idempotency_key=None, replayed_at=now(), replayed_as=new.id)
-    )
-    return insert_job(db, new, connection)
+def replay_all(db: Database, new: Sequence[NewJob], force: bool = False) -> list[Enqueued | JobsError]:
+    """The same for many in one transaction; in their order what was begun, or why it was not."""
+    return db.run(partial(_replay, db, new, force), point="replay")
+
+
+def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connection) -> list[Enqueued | JobsError]:
+    originals = _lock_originals(connection, [str(job.replay_of) for job in new])
+    outcomes: dict[str, Enqueued | JobsError] = {}
+    allowed: list[NewJob] = []
+    for job in new:
+        refusal = _refusal(job, originals.get(str(job.replay_of)), force)
+        if refusal is None:
+            allowed.append(job)
+        else:
+            outcomes[job.id] = refusal
+    marks = [
+        {"original": job.replay_of, "replay": job.id}
+        for job in allowed
+        if originals[str(job.replay_of)].replayed_as != job.id
+    ]
+    if marks:
+        connection.execute(_MARK_REPLAYED, marks)
+    outcomes.update(zip((job.id for job in allowed), insert_jobs(db, allowed, connection), strict=True))
+    return [outcomes[job.id] for job in new]
+
+
+_MARK_REPLAYED = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("original", type_=jobs.c.id.type))
+    .values(idempotency_key=None, replayed_at=now(), replayed_as=bindparam("replay", type_=jobs.c.id.type))
+)
+
+
+def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
+    """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
+    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at")
+    query = select(*(jobs.c[name] for name in names))
+    locked = query.where(jobs.c.id.in_(original_ids)).order_by(jobs.c.id).with_for_update()
+    return {row.id: row for row in connection.execute(locked)}
+
+
+def _refusal(new: NewJob, original: Any | None, force: bool) -> JobsError | None:
+    if original is None:
+        return JobNotFound(str(new.replay_of))
+    if original.replayed_as == new.id:
+        return None  # our own, whose reply was lost: the insert finds it as it was made
+    try:
+        require_replayable(original, force)
+    except JobsError as error:
+        return error
+    return None
 
 
 def require_replayable(original: Any, force: bool) -> None:
@@ -57,19 +99,26 @@ def require_replayable(original: Any, force: bool) -> None:
         )
 
 
-def purge(db: Database, original_id: str) -> int:
-    """Delete a dead-lettered chain for good; gives the number of rows deleted.
+def purge(db: Database, original_ids: Sequence[str]) -> dict[str, int]:
+    """Delete dead-lettered chains for good; the number of rows deleted of each.
 
-    Raises JobNotFound and NotDeadLettered.
+    Left are what is not in the queue, and those whose end Celery has not been told: nobody could tell it then.
     """
+    return _remove(db, original_ids, lambda row: row.final_status == FinalStatus.DEAD_LETTERED)
 
-    def transition(connection: Connection) -> int:
-        original = lock_original(connection, original_id)
-        if original is None:
-            raise JobNotFound(original_id)
-        if original.final_status != FinalStatus.DEAD_LETTERED:
-            raise NotDeadLettered(f"the job {original_id} is not in the dead-letter queue")
-        return _delete_chains(connection, [original_id])
+
+def delete(db: Database, original_ids: Sequence[str]) -> dict[str, int]:
+    """Delete ended chains outside the dead-letter queue; the number of rows deleted of each. Others are left."""
+    return _remove(
+        db, original_ids, lambda row: row.ended_at is not None and row.final_status != FinalStatus.DEAD_LETTERED
+    )
+
+
+def _remove(db: Database, original_ids: Sequence[str], may_go: Callable[[Any], bool]) -> dict[str, int]:
+    def transition(connection: Connection) -> dict[str, int]:
+        locked = _lock_originals(connection, original_ids)
+        going = [id for id, row in locked.items() if row.untold_at is None and may_go(row)]
+        return _delete_chains(connection, going)
 
     return db.run(transition)
 
@@ -101,16 +150,18 @@ def _sweep(db: Database, old: Any, limit: int) -> int:
             _delete_chains(connection, ids)
         return len(ids)
 
-    return db.run(transition)
+    return db.run(transition, point="sweep")
 
 
-def _delete_chains(connection: Connection, original_ids: list[str]) -> int:
+def _delete_chains(connection: Connection, original_ids: list[str]) -> dict[str, int]:
+    """Delete whole chains with their messages; the number of rows of each."""
+    if not original_ids:
+        return {}
     gone = connection.execute(
-        delete(jobs)
+        sql.delete(jobs)
         .where((jobs.c.id.in_(original_ids)) | (jobs.c.original_id.in_(original_ids) & (jobs.c.attempt_number > 1)))
-        .returning(jobs.c.message_id)
-    )
-    message_ids = [row.message_id for row in gone]
+        .returning(jobs.c.original_id, jobs.c.message_id)
+    ).all()
     # Attempts share messages within their chain only, so none of these is anybody else's.
-    connection.execute(delete(messages).where(messages.c.id.in_(set(message_ids))))
-    return len(message_ids)
+    connection.execute(sql.delete(messages).where(messages.c.id.in_({row.message_id for row in gone})))
+    return dict(Counter(row.original_id for row in gone))

@@ -56,7 +56,8 @@ def lose(
         failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {lost.losses} times")
         return _end_pending(connection, job_id, row.original_id, verdict_of(lost.retries_enabled), failure)
 
-    return db.persist(transition) if patient else db.run(transition)
+    run = db.persist if patient else db.run
+    return run(transition, point="lose")
 
 
 def release(db: Database, job_id: str, lease_token: str, patient: bool = True) -> Ended | bool:
@@ -66,7 +67,7 @@ def release(db: Database, job_id: str, lease_token: str, patient: bool = True) -
     `patient`: wait while the database is away.
     """
     run = db.persist if patient else db.run
-    return run(lambda connection: release_in(connection, job_id, lease_token))
+    return run(lambda connection: release_in(connection, job_id, lease_token), point="release")
 
 
 def release_in(connection: Connection, job_id: str, lease_token: str) -> Ended | bool:
@@ -85,10 +86,11 @@ def release_in(connection: Connection, job_id: str, lease_token: str) -> Ended |
     return released.rowcount == 1
 
 
-def cancel(db: Database, original_id: str, reason: FailureReason | None = None) -> Ended | bool:
+def cancel(db: Database, original_id: str, waiting_only: bool = False) -> Ended | bool:
     """Cancel a chain: what waits at once; what runs is asked to stop (semantics.md section 10).
 
     Ended: it waited. True: it runs, and is cancelled unless it returns. False: it has ended already.
+    `waiting_only`: what runs is not asked.
     """
 
     def transition(connection: Connection) -> Ended | bool:
@@ -100,17 +102,18 @@ def cancel(db: Database, original_id: str, reason: FailureReason | None = None) 
         ).first()
         if live is None:
             return False
+        if waiting_only and live.status == Status.PROCESSING:
+            return True
         connection.execute(
             update(jobs)
             .where(or_(jobs.c.id == original_id, jobs.c.id == live.id))
             .where(jobs.c.cancel_requested_at.is_(None))
             .values(cancel_requested_at=now())
         )
-        failure = None if reason is None else Failure(reason, "", "")
-        ended = _end_pending(connection, live.id, original_id, FinalStatus.CANCELLED, failure)
+        ended = _end_pending(connection, live.id, original_id, FinalStatus.CANCELLED, None)
         return ended or True
 
-    return db.run(transition)
+    return db.run(transition, point="cancel")
 
 
 def expire(db: Database, job_id: str) -> Ended | bool:
@@ -125,7 +128,7 @@ def expire(db: Database, job_id: str) -> Ended | bool:
         failure = Failure(FailureReason.EXPIRED, "", "its expiry passed before a worker took it")
         return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, failure)
 
-    return db.run(transition)
+    return db.run(transition, point="expire")
 
 
 def refuse(db: Database, job_id: str, reason: FailureReason, message: str, most: int) -> Ended | bool:
@@ -149,13 +152,13 @@ def refuse(db: Database, job_id: str, reason: FailureReason, message: str, most:
         verdict = verdict_of(noted.retries_enabled)
         return _end_pending(connection, job_id, row.original_id, verdict, Failure(reason, "", message))
 
-    return db.run(transition)
+    return db.run(transition, point="refuse")
 
 
 def mark_told(db: Database, original_id: str) -> None:
     """Note that Celery has heard a chain's verdict."""
     statement = update(jobs).where(jobs.c.id == original_id).values(untold_at=None)
-    db.run(lambda connection: connection.execute(statement))
+    db.run(lambda connection: connection.execute(statement), point="mark_told")
 
 
 def _end_pending(

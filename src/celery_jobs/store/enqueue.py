@@ -7,7 +7,22 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Float, and_, case, cast, exists, extract, func, literal, null, or_, select
+from sqlalchemy import (
+    Boolean,
+    Float,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    extract,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 
 from celery_jobs.states import Status
 from celery_jobs.store.db import now
@@ -15,26 +30,61 @@ from celery_jobs.store.rows import Enqueued, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, messages, queues
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, Row
 
     from celery_jobs.store.db import Database
 
-__all__ = ["SEND_AT_ONCE", "enqueue", "insert_job", "is_paused", "seconds_until"]
+__all__ = ["SEND_AT_ONCE", "enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
 
 TRIES = 5
 
+GRACE = 1.2
+"""A database that is reached may take this much longer to answer: with the default of 2 s, 2.4 of the 3 s allowed."""
+
 
 def enqueue(db: Database, new: NewJob) -> Enqueued:
     """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10)."""
-    return db.run(partial(insert_job, db, new))
+    return db.run(partial(insert_job, db, new), within=db.timeout * GRACE, point="enqueue")
+
+
+def enqueue_all(
+    db: Database, new: Sequence[NewJob], accept: Callable[[NewJob, Enqueued], None] | None = None
+) -> list[Enqueued]:
+    """Store many new chains in one transaction, all or none; what each of them made or found, in their order.
+
+    `accept(job, enqueued)` may refuse by raising, which undoes them all.
+    """
+
+    def transition(connection: Connection) -> list[Enqueued]:
+        made = insert_jobs(db, new, connection)
+        if accept is not None:
+            for job, enqueued in zip(new, made, strict=True):
+                accept(job, enqueued)
+        return made
+
+    return db.run(transition, point="enqueue")
+
+
+def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> list[Enqueued]:
+    """The same inside a transaction that the caller has opened: a statement for many, then those that conflict."""
+    if not new:
+        return []
+    rows = connection.execute(_insert_many(db), [_values_of(job) for job in new]).all()
+    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait)) for row in rows}
+    stored = [asdict(job.message) for job in new if job.id in made]
+    if stored:
+        connection.execute(messages.insert(), stored)
+    return [made.get(job.id) or insert_job(db, job, connection) for job in new]
 
 
 def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
-    """The same inside a transaction that the caller has opened."""
+    """One job inside a transaction that the caller has opened."""
     reuse = 0
     for _ in range(TRIES):
         row = connection.execute(_insert(db, new, reuse)).first()
@@ -65,7 +115,7 @@ def seconds_until(db: Database, moment: ColumnElement[Any]) -> ColumnElement[flo
 
 
 def _insert(db: Database, new: NewJob, reuse: int) -> Any:
-    due: ColumnElement[Any] = now(new.delay or 0) if new.scheduled_at is None else literal(new.scheduled_at, Timestamp)
+    due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
     soon = and_(literal(new.send), due <= now(SEND_AT_ONCE), ~is_paused(literal(new.queue)))
     values = {
         **_columns(new),
@@ -79,9 +129,44 @@ def _insert(db: Database, new: NewJob, reuse: int) -> Any:
     return insert.returning(jobs.c.sent_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
 
 
+def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
+    """When a job is due: at its moment, now if that has passed, or after its delay."""
+    if moment is None:
+        return now(delay)
+    return case((moment > now(), moment), (moment.is_not(None), now()), else_=now(delay))
+
+
 def _columns(new: NewJob) -> dict[str, Any]:
-    values = {name: getattr(new, name) for name in NewJob.__slots__ if name in jobs.c and name not in ("scheduled_at",)}
+    values = {name: getattr(new, name) for name in _STORED}
     return {**values, "original_id": new.id, "message_id": new.message.id, "status": Status.PENDING}
+
+
+_STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "scheduled_at"]
+
+
+def _insert_many(db: Database) -> Any:
+    """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
+    due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
+    queue = bindparam("of_queue", type_=Text)
+    soon = and_(bindparam("send", type_=Boolean), due <= now(SEND_AT_ONCE), ~is_paused(queue))
+    values = {
+        **{name: bindparam(name, type_=jobs.c[name].type) for name in (*_STORED, *_OF_ORIGINALS)},
+        "created_at": now(),
+        "scheduled_at": due,
+        "sent_at": case((soon, now()), else_=null()),
+        "send_count": case((soon, 1), else_=0),
+    }
+    insert = db.insert(jobs).values(values).on_conflict_do_nothing()
+    wait = seconds_until(db, jobs.c.scheduled_at).label("wait")
+    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, wait)
+
+
+_OF_ORIGINALS = ("original_id", "message_id", "status")
+
+
+def _values_of(new: NewJob) -> dict[str, Any]:
+    own = {"due_at": new.scheduled_at, "delay": float(new.delay or 0), "send": new.send, "of_queue": new.queue}
+    return {**_columns(new), **own}
 
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from sqlalchemy import and_, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import and_, func, or_, select
 
 from celery_jobs.ids import parse_id
-from celery_jobs.states import FinalStatus, Status, parse_filter
+from celery_jobs.states import Status
 from celery_jobs.store.rows import Claim, Job, Message
 from celery_jobs.store.tables import jobs, messages
 from celery_jobs.store.text import clean
@@ -18,20 +17,23 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
+    from celery_jobs.store.filters import Filter
 
-__all__ = ["Filter", "attempts", "claim_of", "find_original", "message_of", "runs", "untold"]
+__all__ = [
+    "attempts",
+    "claim_of",
+    "count",
+    "find_original",
+    "message_of",
+    "messages_of",
+    "originals",
+    "runs",
+    "runs_of",
+    "untold",
+    "with_prefix",
+]
 
 _JOB_COLUMNS = [jobs.c[name] for name in Job.__slots__]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which runs to list. `status`: any state, as the documents spell it; `before`: an id, exclusive."""
-
-    status: str | None = None
-    queue: str | None = None
-    task: str | None = None
-    before: str | None = None
 
 
 def find_original(db: Database, id: str) -> str | None:
@@ -69,56 +71,79 @@ def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
     return [Job(**row._mapping) for row in connection.execute(query)]
 
 
-def runs(db: Database, which: Filter, limit: int) -> list[list[Job]]:
-    """At most `limit` chains, newest first, each as its attempts."""
+def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> list[list[Job]]:
+    """At most `limit` chains, newest first, older than the id `before`, each as its attempts."""
+    query = _originals(db, which).order_by(jobs.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
     with db.reading() as connection:
-        ids = [row.id for row in connection.execute(_originals(which).limit(limit))]
-        chains: dict[str, list[Job]] = {id: [] for id in ids}
-        for job in _attempts(connection, ids):
-            chains[job.original_id].append(job)
-        return list(chains.values())
+        return _chains(connection, [row.id for row in connection.execute(query)])
 
 
-def _originals(which: Filter) -> Any:
-    query = select(jobs.c.id).where(jobs.c.attempt_number == 1).order_by(jobs.c.id.desc())
-    if which.queue is not None:
-        query = query.where(jobs.c.queue == which.queue)
-    if which.task is not None:
-        query = query.where(jobs.c.task == which.task)
-    if which.before is not None:
-        query = query.where(jobs.c.id < which.before)
-    return query if which.status is None else query.where(_in_state(parse_filter(which.status)))
+def runs_of(db: Database, original_ids: list[str]) -> list[list[Job]]:
+    """The chains of these originals, in their order, each as its attempts; those that are gone left out."""
+    with db.reading() as connection:
+        return [chain for chain in _chains(connection, original_ids) if chain]
 
 
-def _in_state(state: Status | FinalStatus) -> Any:
-    if state == FinalStatus.DEAD_LETTERED:
-        # The partial index of the dead-letter queue answers this one.
-        return and_(jobs.c.dead_lettered_at.is_not(None), jobs.c.final_status == state)
-    if isinstance(state, FinalStatus):
-        return jobs.c.final_status == state
-    later, last = aliased(jobs), aliased(jobs)
-    newest = (
-        select(later.c.attempt_number)
-        .where(or_(later.c.id == jobs.c.id, and_(later.c.original_id == jobs.c.id, later.c.attempt_number > 1)))
-        .order_by(later.c.attempt_number.desc())
-        .limit(1)
-        .correlate(jobs)
-        .scalar_subquery()
-    )
-    return (
-        select(last.c.id)
-        .where(last.c.original_id == jobs.c.id, last.c.attempt_number == newest, last.c.status == state)
-        .correlate(jobs)
-        .exists()
-    )
+def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
+    chains: dict[str, list[Job]] = {id: [] for id in original_ids}
+    for job in _attempts(connection, original_ids):
+        chains[job.original_id].append(job)
+    return list(chains.values())
+
+
+def count(db: Database, which: Filter, after: str | None = None) -> tuple[int, str | None]:
+    """How many runs are meant, newer than the id `after`, and the newest one's id."""
+    every = _originals(db, which)
+    if after is not None:
+        every = every.where(jobs.c.id > after)
+    with db.reading() as connection:
+        newest = connection.execute(every.order_by(jobs.c.id.desc()).limit(1)).scalar()
+        number = connection.execute(select(func.count()).select_from(every.subquery())).scalar_one()
+        return int(number), newest
+
+
+def originals(db: Database, which: Filter, limit: int, after: str | None, until: str) -> list[str]:
+    """At most `limit` ids of runs, oldest first, newer than `after` and no newer than `until`."""
+    query = _originals(db, which).where(jobs.c.id <= until).order_by(jobs.c.id).limit(limit)
+    if after is not None:
+        query = query.where(jobs.c.id > after)
+    with db.reading() as connection:
+        return [row.id for row in connection.execute(query)]
+
+
+def _originals(db: Database, which: Filter) -> Any:
+    return select(jobs.c.id).where(jobs.c.attempt_number == 1, *which.conditions(db))
+
+
+def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
+    """At most `limit` ids of originals that one of their chain's ids begins with, newest first.
+
+    `prefix`: hexadecimal digits of an id, with or without its hyphens; others are no id's beginning.
+    """
+    digits = prefix.replace("-", "").lower()
+    if not digits or len(digits) > 32 or not set(digits) <= set("0123456789abcdef"):
+        return []
+    first, last = (str(UUID(digits.ljust(32, end))) for end in "0f")
+    query = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).distinct()
+    with db.reading() as connection:
+        rows = connection.execute(query.order_by(jobs.c.original_id.desc()).limit(limit))
+        return [row.original_id for row in rows]
+
+
+def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:
+    """The messages that jobs are sent with, by job."""
+    query = select(jobs.c.id.label("job_id"), messages).join(messages, jobs.c.message_id == messages.c.id)
+    with db.reading() as connection:
+        rows = connection.execute(query.where(jobs.c.id.in_(job_ids)))
+        names = Message.__slots__
+        return {row.job_id: Message(**{name: row._mapping[name] for name in names}) for row in rows}
 
 
 def message_of(db: Database, job_id: str) -> Message | None:
     """The message that a job is sent with."""
-    query = select(messages).join(jobs, jobs.c.message_id == messages.c.id).where(jobs.c.id == job_id)
-    with db.reading() as connection:
-        row = connection.execute(query).first()
-        return None if row is None else Message(**row._mapping)
+    return messages_of(db, [job_id]).get(job_id)
 
 
 def claim_of(db: Database, job_id: str, lease_token: str) -> Claim | None:

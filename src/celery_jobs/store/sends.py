@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
 from celery_jobs.store.db import now
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "expired",
     "fetch",
+    "fire",
     "hold",
+    "in_broker",
     "mark_unsent",
     "overdue_queues",
     "take_due",
@@ -55,7 +58,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
     )
-    return db.run(lambda connection: _take(db, connection, due))
+    return db.run(lambda connection: _take(db, connection, due), point="take")
 
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -63,7 +66,7 @@ def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     chosen = select(jobs.c.id).where(
         jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), _waiting, _unexpired, ~is_paused(jobs.c.queue)
     )
-    return db.run(lambda connection: _take(db, connection, chosen))
+    return db.run(lambda connection: _take(db, connection, chosen), point="take")
 
 
 def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: int) -> list[Outgoing]:
@@ -80,12 +83,13 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
         .order_by(jobs.c.id)
         .limit(limit)
     )
-    return db.run(lambda connection: _take(db, connection, overdue))
+    return db.run(lambda connection: _take(db, connection, overdue), point="take")
 
 
 def _wait(after: float) -> ColumnElement[float]:
     """Seconds, doubling with each send: a table of steps, as not every database has power()."""
-    steps = [(jobs.c.send_count <= n, literal(min(after * 2 ** (n - 1), LONGEST_WAIT))) for n in range(1, 5)]
+    doublings = max(0, math.ceil(math.log2(LONGEST_WAIT / after)))
+    steps = [(jobs.c.send_count <= n + 1, literal(min(after * 2**n, LONGEST_WAIT))) for n in range(doublings + 1)]
     return case(*steps, else_=literal(LONGEST_WAIT))
 
 
@@ -129,16 +133,36 @@ def _read(row: Row[Any]) -> Outgoing:
     return Outgoing(job_id=rest.pop("id"), message=message, wait=max(0.0, rest.pop("wait")), **rest)
 
 
-def mark_unsent(db: Database, job_id: str, sent_at: datetime) -> bool:
-    """Take back the intention to send, after a send that failed; the promoter will send it."""
+def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:
+    """Take back the intention to send (job, sent_at), after sends that failed; the promoter will send them."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == bindparam("job_id", type_=jobs.c.id.type))
+        .where(jobs.c.sent_at == bindparam("moment", type_=Timestamp), _waiting)
+        .values(sent_at=None, send_count=jobs.c.send_count - 1)
+    )
+    values = [{"job_id": job_id, "moment": sent_at} for job_id, sent_at in sent]
+    if values:
+        db.run(lambda connection: connection.execute(statement, values))
 
-    def transition(connection: Connection) -> bool:
-        done = connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.sent_at == literal(sent_at, Timestamp), _waiting)
-            .values(sent_at=None, send_count=jobs.c.send_count - 1)
-        )
-        return done.rowcount == 1
+
+def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outgoing]]:
+    """Make what waits in these chains due now; the originals of those, and what is to be sent for it.
+
+    What is on its way and due already is not sent again, what is in a paused queue not before its end.
+    """
+
+    def transition(connection: Connection) -> tuple[set[str], list[Outgoing]]:
+        mine = or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
+        # Whoever is at one of them now is about to start, end or retry it: nobody is waited for.
+        chosen = select(jobs.c.id, jobs.c.original_id).where(mine, _waiting).with_for_update(skip_locked=True, of=jobs)
+        waiting = connection.execute(chosen).all()
+        ids = [row.id for row in waiting]
+        ahead = or_(jobs.c.sent_at.is_(None), jobs.c.scheduled_at > now())
+        due = update(jobs).where(jobs.c.id.in_(ids), _waiting, ahead)
+        held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
+        unpaused = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), ~is_paused(jobs.c.queue))
+        return {row.original_id for row in waiting}, _take(db, connection, unpaused)
 
     return db.run(transition)
 
@@ -177,6 +201,13 @@ def waiting_sent(db: Database, queue: str) -> int:
     )
     with db.reading() as connection:
         return int(connection.execute(query).scalar_one())
+
+
+def in_broker(db: Database, queue: str) -> list[str]:
+    """Originals with a job that is pending and has been sent to a queue, oldest first."""
+    query = select(jobs.c.original_id).where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting)
+    with db.reading() as connection:
+        return [row.original_id for row in connection.execute(query.order_by(jobs.c.id))]
 
 
 def expired(db: Database, limit: int) -> list[str]:

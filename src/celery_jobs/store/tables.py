@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy.orm  # noqa: F401 - while a thread imports it, another cannot compare a column with a StrEnum
 from sqlalchemy import (
     JSON,
     BigInteger,

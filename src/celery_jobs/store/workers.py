@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bury",
+    "dead",
     "declare_dead",
     "forget",
     "heartbeat",
@@ -77,9 +78,18 @@ def declare_dead(db: Database, silence: float) -> list[str]:
                 .where(workers.c.dead_at.is_(None), workers.c.heartbeat_at < now(-silence))
                 .values(dead_at=now())
             )
-        return [row.id for row in connection.execute(select(workers.c.id).where(workers.c.dead_at.is_not(None)))]
+        return [row.id for row in connection.execute(_dead)]
 
-    return db.run(transition)
+    return db.run(transition, point="declare_dead")
+
+
+_dead = select(workers.c.id).where(workers.c.dead_at.is_not(None))
+
+
+def dead(db: Database) -> set[str]:
+    """Ids of the workers that have been declared dead and still hold jobs."""
+    with db.reading() as connection:
+        return {row.id for row in connection.execute(_dead)}
 
 
 def running(db: Database, worker: str, limit: int) -> list[str]:

@@ -6,10 +6,13 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from celery.worker import state
+
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.store import workers
+from celery_jobs.worker.request import JobRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +25,9 @@ __all__ = ["Heart"]
 class Heart:
     """Keeps the worker's row alive, and does what the event loop could not while the database was away."""
 
-    def __init__(self, plugin: Plugin, hostname: str, queues: list[str]) -> None:
+    def __init__(self, plugin: Plugin, hostname: str, queues: list[str], time_limit: float | None = None) -> None:
         self.plugin = plugin
+        self.time_limit = time_limit
         self.hostname = hostname
         self.queues = queues
         self.worker_id = ""
@@ -47,7 +51,7 @@ class Heart:
             sender_of(self.plugin).send_now(released)
         except Exception as error:
             # The reaper gives the jobs back when it finds this worker silent.
-            emit("service.failed", service="worker's release", error=str(error))
+            emit(Kind.SERVICE_FAILED, service="worker's release", error=str(error))
 
     def postpone(self, act: Callable[[], object]) -> None:
         """Do something with the database when it answers again."""
@@ -58,15 +62,21 @@ class Heart:
 
     def _beat(self) -> None:
         while not self._stopping.wait(self.plugin.settings.heartbeat_interval):
-            for act in (self._say_alive, self._do_postponed):
+            for act in (self._say_alive, self._do_postponed, self._end_runaways):
                 try:
                     act()
                 except Exception as error:
-                    emit("service.failed", service="heartbeat", error=str(error))
+                    emit(Kind.SERVICE_FAILED, service="heartbeat", error=str(error))
 
     def _say_alive(self) -> None:
         if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
             self._register()
+
+    def _end_runaways(self) -> None:
+        """End what runs on past its hard limit in a pool without limits."""
+        for request in tuple(state.active_requests):
+            if isinstance(request, JobRequest):
+                request.end_runaway(self.time_limit)
 
     def _do_postponed(self) -> None:
         while self._postponed:
@@ -75,5 +85,5 @@ class Heart:
             except StoreUnavailable:
                 raise
             except Exception as error:  # must not stand in the way of the others for ever
-                emit("service.failed", service="postponed settlement", error=repr(error))
+                emit(Kind.SERVICE_FAILED, service="postponed settlement", error=repr(error))
             self._postponed.pop(0)

@@ -11,7 +11,7 @@ from celery import bootsteps
 
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
 from celery_jobs.states import FailureReason
 from celery_jobs.store import endings
@@ -53,7 +53,7 @@ class Refusals(bootsteps.Step):  # type: ignore[misc]
             return
         words = self._words(message, reason, error)
         message.reject_log_error(None, self.errors)
-        emit("job.refused", job_id=job_id, reason=reason, error=words)
+        emit(Kind.REFUSED, job_id=job_id, reason=reason, error=self.plugin.masked(words))
         try:
             outcome = endings.refuse(self.plugin.db, job_id, reason, words, self.plugin.settings.max_refusals)
         except StoreUnavailable:

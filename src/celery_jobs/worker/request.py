@@ -11,9 +11,10 @@ from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
+from celery_jobs import settings
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
 from celery_jobs.plugin import plugin_of
 from celery_jobs.states import FailureReason
@@ -99,6 +100,23 @@ class JobRequest(Request):  # type: ignore[misc]
         elif self.task.acks_late:
             self.acknowledge()
 
+    def end_runaway(self, longest: float | None) -> bool:
+        """End the attempt in SQL where it runs on past its hard limit, in a pool that does not stop it.
+
+        `longest`: seconds, the worker's own limit. What still runs is fenced, and the message stays its thread's to
+        acknowledge. Whether it was ended.
+        """
+        limit = self.time_limits[0] or self.task.time_limit or longest
+        if not (self._is_job and limit and self.time_start) or self._settled:
+            return False
+        if time.time() - self.time_start <= limit + settings.RUNAWAY_GRACE:
+            return False
+        self._settled = self._late = True
+        error = TimeLimitExceeded(limit)
+        if self._settle(lambda: self._time_out(error)) and self.store_errors:
+            self.task.backend.mark_as_retry(self.id, error, "", request=self._context)
+        return True
+
     def _settle(self, act: Any) -> bool:
         """Whether SQL keeps the chain going; without a database the heart settles it later."""
         try:
@@ -140,7 +158,7 @@ class JobRequest(Request):  # type: ignore[misc]
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)
-        emit("job.lost", job_id=self._job_id)
+        emit(Kind.LOST, job_id=self._job_id)
         sender_of(self._plugin).send_now([self._job_id])
         return True
 
@@ -158,7 +176,10 @@ class JobRequest(Request):  # type: ignore[misc]
             ended = chains.bury(self._plugin.db, claim, failure, self._duration_ms, untold=True)
             if ended is not None:
                 self._note_end(ended.original_id)
-            emit("job.fenced" if ended is None else f"job.{ended.final_status}", claim, error=failure.message)
+            if ended is None:
+                emit(Kind.FENCED, claim)
+            elif not self._late:  # else it has been said with the telling
+                emit(Kind(f"job.{ended.final_status}"), claim, error=failure.message)
             return False
         after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following, self._duration_ms))
         return True
@@ -201,7 +222,7 @@ class JobRequest(Request):  # type: ignore[misc]
                 ended = endings.lose(self._plugin.db, self._job_id, self._plugin.settings.max_losses, self._lease_token)
         if isinstance(ended, endings.Ended):
             endings.mark_told(self._plugin.db, ended.original_id)
-            emit("job.cancelled", job_id=self._job_id, original_id=ended.original_id)
+            emit(Kind.CANCELLED, job_id=self._job_id, original_id=ended.original_id, error=None)
         return True
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
@@ -216,7 +237,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
         released = release(self._plugin.db, self._job_id, self._lease_token, patient=False)
         if released is True:
-            emit("job.released", job_id=self._job_id)
+            emit(Kind.RELEASED, job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])
         return bool(released)
 

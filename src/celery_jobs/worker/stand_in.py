@@ -6,7 +6,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.services import SERVICES, make_service
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ class StandIn:
                 try:
                     service.run_if_overdue()
                 except Exception as error:
-                    emit("service.failed", service=service.name, error=repr(error))
+                    emit(Kind.SERVICE_FAILED, service=service.name, error=repr(error))

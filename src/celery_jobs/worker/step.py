@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
-from celery_jobs.events import emit
+from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
 from celery_jobs.worker.heart import Heart
 from celery_jobs.worker.stand_in import StandIn
@@ -32,10 +32,10 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: WorkController) -> None:
         """Register the worker and begin to beat; raises SchemaOutdated before anything is consumed."""
         queues = list(worker.app.amqp.queues.consume_from)
-        self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues)
+        self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues, worker.time_limit)
         self.stand_in = StandIn(self.plugin)
         self.heart.start()
-        emit("worker.started", database=self.plugin.where)
+        emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()
         stopped = worker.blueprint.on_stopped
         worker.blueprint.on_stopped = lambda: self._end(stopped)

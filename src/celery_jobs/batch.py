@@ -1,0 +1,104 @@
+"""Gathering enqueues to store them in one transaction and send them in one go (semantics.md section 4, bulk)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from celery_jobs.events import Kind, emit
+from celery_jobs.sending import sender_of
+from celery_jobs.store.rows import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Enqueued, NewJob
+
+__all__ = ["Batch", "Gathered", "current"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """An enqueue that waits for its batch. `accept` may refuse what was made or found by raising; `settle` tells it."""
+
+    job: NewJob
+    accept: Callable[[Enqueued], None]
+    settle: Callable[[Enqueued], None]
+    wants_result: bool
+
+
+_batches: ContextVar[Mapping[int, Batch | None]] = ContextVar("celery_jobs_batches", default=MappingProxyType({}))
+"""The innermost batch of each app, by its plugin's identity; None: enqueue at once."""
+
+
+def current(plugin: Plugin) -> Batch | None:
+    """The batch that gathers what is enqueued here through this app, if any."""
+    return _batches.get().get(id(plugin))
+
+
+class Batch:
+    """The enqueues of one block, in their order."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.gathered: list[Gathered] = []
+
+    @contextmanager
+    def gathering(self, active: bool = True) -> Iterator[None]:
+        """Gather what is enqueued inside; not `active`: enqueue it at once, also inside another batch."""
+        token = _batches.set({**_batches.get(), id(self.plugin): self if active else None})
+        try:
+            yield
+        finally:
+            _batches.reset(token)
+
+    def add(self, gathered: Gathered) -> None:
+        """Take an enqueue in."""
+        self.gathered.append(gathered)
+
+    def store(self, gathered: Sequence[Gathered]) -> list[Enqueued]:
+        """Store enqueues, all or none, then send those that are due soon; gives what each made or found.
+
+        Raises StoreUnavailable, and DuplicateJob for a member of a canvas that would be another job.
+        """
+        from celery_jobs.store.enqueue import enqueue_all
+
+        accept = {entry.job.id: entry.accept for entry in gathered}
+        jobs = [entry.job for entry in gathered]
+        made = enqueue_all(self.plugin.db, jobs, lambda job, enqueued: accept[job.id](enqueued))
+        for entry, enqueued in zip(gathered, made, strict=True):
+            entry.settle(enqueued)
+            if not enqueued.deduplicated:
+                emit(Kind.ENQUEUED, entry.job, attempt_number=1)
+        self._send(gathered, made)
+        return made
+
+    def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
+        sender = sender_of(self.plugin)
+        pairs = zip(gathered, made, strict=True)
+        due = [(entry, enqueued) for entry, enqueued in pairs if enqueued.sent_at is not None]
+        awaited = next((entry.job.task_id for entry, _ in due if entry.wants_result), None)
+        if awaited is not None and not sender.announce_result(awaited):
+            sender.note_unsent([enqueued for _, enqueued in due])
+        else:
+            sender.send(_outgoing(entry.job, enqueued) for entry, enqueued in due)
+
+
+def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
+    assert enqueued.sent_at is not None
+    return Outgoing(
+        job_id=job.id,
+        message=job.message,
+        queue=job.queue,
+        task=job.task,
+        task_id=job.task_id,
+        retries=job.retries,
+        priority=job.priority,
+        wait=enqueued.wait,
+        sent_at=enqueued.sent_at,
+        expires_at=job.expires_at,
+    )

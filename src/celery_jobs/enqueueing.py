@@ -1,0 +1,201 @@
+"""Enqueueing by name, one or many at once: the doors beside `.delay()` (semantics.md section 4)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import Signature
+
+from celery_jobs.batch import Batch
+from celery_jobs.errors import InvalidJob, StoreUnavailable
+from celery_jobs.options import NAMES
+from celery_jobs.runs import EnqueueOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from celery_jobs.batch import Gathered
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Enqueued
+
+__all__ = ["batch", "enqueue_many", "submit"]
+
+MOST_ENQUEUED = 10_000
+"""Items of one call; semantics.md section 4."""
+
+CHUNK = 1000
+"""Items stored in one transaction where a call need not be atomic."""
+
+_CELERY_OPTIONS = frozenset(
+    [
+        "queue",
+        "countdown",
+        "eta",
+        "expires",
+        "task_id",
+        "link",
+        "link_error",
+        "serializer",
+        "compression",
+        "time_limit",
+        "soft_time_limit",
+        "ignore_result",
+        "headers",
+        "exchange",
+        "routing_key",
+        "shadow",
+    ]
+)
+
+
+def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Any:
+    """Enqueue a task by name, `priority` higher first; gives Celery's result. Raises InvalidJob."""
+    _refuse_unknown(options)
+    _require_job(plugin, name)
+    if "priority" in options:
+        options["job_priority"] = options.pop("priority")
+    task = plugin.app.tasks.get(name)
+    if task is None:
+        return plugin.app.send_task(name, tuple(args), dict(kwargs), **options)
+    _require_fit(task, args, kwargs)
+    return task.apply_async(tuple(args), dict(kwargs), **options)
+
+
+def _require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that a task does not take, where it lets Celery check them."""
+    if task.typing:
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidJob("args", str(error)) from error
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    known = NAMES | _CELERY_OPTIONS | {"priority"}
+    for name in options:
+        if name not in known or name == "job_priority":
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise InvalidJob(name, f"unknown option; {hint}")
+
+
+def _require_job(plugin: Plugin, name: str) -> None:
+    """Refuse what would be sent without a row."""
+    if name not in plugin.app.tasks and not plugin.manages(name):
+        raise InvalidJob("name", f"{name} is not known here, and this app's unknown tasks are no jobs")
+    if not plugin.manages(name):
+        raise InvalidJob("name", f"{name} is no job: give its task base=JobTask, or install(app) before it is made")
+    if plugin.app.conf.task_always_eager:
+        raise InvalidJob("name", "task_always_eager makes no rows; call the task itself, or switch it off")
+
+
+@contextmanager
+def batch(plugin: Plugin) -> Iterator[None]:
+    """Gather the enqueues made inside; at its end all are stored in one transaction, or none, and sent together."""
+    gathered = Batch(plugin)
+    with gathered.gathering():
+        yield
+    gathered.store(gathered.gathered)
+
+
+def enqueue_many(
+    plugin: Plugin, items: Iterable[Signature | Mapping[str, Any]], atomic: bool, defaults: Mapping[str, Any]
+) -> list[EnqueueOutcome]:
+    """Enqueue many; what became of each, in their order. See Jobs.enqueue_many."""
+    given = list(items)
+    if len(given) > MOST_ENQUEUED:
+        raise InvalidJob("items", f"at most {MOST_ENQUEUED:,} are taken in one call, not {len(given):,}")
+    prepared = _Preparation(plugin, defaults)
+    entries = [prepared.gather(index, item, atomic) for index, item in enumerate(given)]
+    sound = [(index, entry) for index, entry in enumerate(entries) if not isinstance(entry, Exception)]
+    outcomes = {
+        index: EnqueueOutcome(index, error=entry) for index, entry in enumerate(entries) if isinstance(entry, Exception)
+    }
+    size = max(1, len(sound)) if atomic else CHUNK
+    for start in range(0, len(sound), size):
+        outcomes.update(prepared.store(sound[start : start + size], atomic))
+    return [outcomes[index] for index in range(len(given))]
+
+
+class _Preparation:
+    """One call of `enqueue_many`: its batch, its shared options, and the scopes of the keys it has seen."""
+
+    def __init__(self, plugin: Plugin, defaults: Mapping[str, Any]) -> None:
+        self.plugin = plugin
+        self.defaults = defaults
+        self.scopes: dict[str, str] = {}
+        self.batch = Batch(plugin)
+        self.others: list[Gathered] = []
+        """What signal receivers and the like have enqueued meanwhile."""
+        self.away: StoreUnavailable | None = None
+
+    def gather(self, index: int, item: Signature | Mapping[str, Any], atomic: bool) -> Gathered | Exception:
+        """Check one item and make its job; where the call is not atomic, the error of a bad one is its outcome."""
+        try:
+            name, args, kwargs, options = _read(item)
+            options = {**self.defaults, **options}
+            return self._gather(name, args, kwargs, options)
+        except Exception as error:
+            if not atomic:
+                return error
+            if isinstance(error, InvalidJob):
+                raise InvalidJob(f"items[{index}].{error.field}", error.problem) from error
+            raise InvalidJob(f"items[{index}]", str(error)) from error
+
+    def _gather(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Gathered:
+        """Make an item's job. Two with one key make one job, whatever their tasks (semantics.md section 4)."""
+        key = options.get("idempotency_key")
+        shared = key if isinstance(key, str) and options.get("idempotency_scope") is None else None
+        if shared is not None:
+            options["idempotency_scope"] = self.scopes.get(shared, name)
+        before = len(self.batch.gathered)
+        with self.batch.gathering():
+            result = submit(self.plugin, name, args, kwargs, options)
+        if shared is not None:
+            self.scopes.setdefault(shared, name)
+        made = self.batch.gathered[before:]
+        mine = next((entry for entry in made if entry.job.task_id == result.id), None)
+        if mine is None:
+            raise InvalidJob("task", f"a call of {name} made no job")
+        self.others += [entry for entry in made if entry is not mine]
+        return mine
+
+    def store(self, entries: list[tuple[int, Gathered]], atomic: bool) -> dict[int, EnqueueOutcome]:
+        """Store and send a chunk; once the database is away the rest is not tried, unless the call is atomic."""
+        try:
+            if self.away is not None:
+                raise self.away
+            made = self.batch.store([*(entry for _, entry in entries), *self.others])[: len(entries)]
+            self.others = []
+        except StoreUnavailable as error:
+            if atomic:
+                raise
+            self.away = error
+            return {index: EnqueueOutcome(index, error=error) for index, _ in entries}
+        return {index: _outcome(index, enqueued) for (index, _), enqueued in zip(entries, made, strict=True)}
+
+
+def _outcome(index: int, enqueued: Enqueued) -> EnqueueOutcome:
+    return EnqueueOutcome(index, enqueued.job_id, enqueued.task_id, enqueued.deduplicated, enqueued.payload_mismatch)
+
+
+def _read(item: Signature | Mapping[str, Any]) -> tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]:
+    """Name, arguments, keyword arguments and options of an item; raises InvalidJob."""
+    if isinstance(item, Signature):
+        if item.subtask_type is not None:
+            raise InvalidJob("task", f"a single task is expected, not a {item.subtask_type}")
+        return item.task, item.args, item.kwargs, {k: v for k, v in item.options.items() if v is not None}
+    if not isinstance(item, Mapping):
+        raise InvalidJob("items", f"a signature or an object with task, args and kwargs is expected, not {item!r}")
+    options = dict(item)
+    name, args, kwargs = options.pop("task", None), options.pop("args", ()), options.pop("kwargs", {})
+    if not isinstance(name, str) or not name:
+        raise InvalidJob("task", f"the name of a task is expected, not {name!r}")
+    if isinstance(args, str | bytes) or not hasattr(args, "__iter__"):
+        raise InvalidJob("args", f"a list is expected, not {args!r}")
+    if not isinstance(kwargs, Mapping):
+        raise InvalidJob("kwargs", f"an object is expected, not {kwargs!r}")
+    return name, args, kwargs, options

@@ -1,0 +1,233 @@
+"""Which runs are meant: one filter for lists, bulk verbs and every door (semantics.md sections 1 and 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from sqlalchemy import Text, and_, case, cast, false, func, literal, or_, select
+from sqlalchemy.orm import aliased
+
+from celery_jobs.ids import parse_id
+from celery_jobs.states import FinalStatus, Status, parse_filter
+from celery_jobs.store.tables import Timestamp, jobs
+from celery_jobs.store.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["Filter", "Where"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which runs are meant; what is None is not asked. Moments are aware, or naive in UTC.
+
+    `status`: any status or final status, as any of the documents spells it; `tag`: a value, or `key:value`;
+    `error_type`: the exception's class, with or without its module; `error`: a text in its message, in any case;
+    `attempts`: so many begun so far; `original`: an original's id; `replay_of`: the id of what was replayed;
+    `ended`: whether the run has its verdict.
+    Raises ValueError naming the field.
+    """
+
+    status: str | None = None
+    final_status: str | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    dead_lettered_after: datetime | None = None
+    dead_lettered_before: datetime | None = None
+    attempts: int | None = None
+    original: str | None = None
+    replay_of: str | None = None
+    ended: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                check(name, value)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every run is meant."""
+        return all(getattr(self, f.name) is None for f in fields(self))
+
+    def conditions(self, db: Database) -> list[ColumnElement[bool]]:
+        """What an original's row must fulfil."""
+        asked = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return [_CONDITIONS[name](db, value) for name, value in asked.items()]
+
+
+class Where(TypedDict, total=False):
+    """The fields of a Filter, as keywords of the verbs that take one."""
+
+    status: str | None
+    final_status: str | None
+    queue: str | None
+    task: str | None
+    tag: str | None
+    error_type: str | None
+    error: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+    dead_lettered_after: datetime | None
+    dead_lettered_before: datetime | None
+    attempts: int | None
+    original: str | None
+    replay_of: str | None
+    ended: bool | None
+
+
+def _check_state(name: str, value: Any) -> None:
+    _check_text(name, value)
+    try:
+        state = parse_filter(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if name == "final_status" and state not in set(FinalStatus):
+        raise ValueError(f"final_status: one of {', '.join(FinalStatus)} is expected, not {value!r}")
+
+
+def _check_id(name: str, value: Any) -> None:
+    if parse_id(value) is None:
+        raise ValueError(f"{name}: a job's id is expected, not {value!r}")
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str) or value != clean(value):
+        raise ValueError(f"{name}: a text is expected, not {value!r}")
+
+
+def _check_moment(name: str, value: Any) -> None:
+    if not isinstance(value, datetime):
+        raise ValueError(f"{name}: a datetime is expected, not {value!r}")
+    try:
+        _in_utc(value)
+    except OverflowError:
+        raise ValueError(f"{name}: a moment between the years 1 and 9999 in UTC is expected, not {value}") from None
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise ValueError(f"{name}: a whole number from 1 is expected, not {value!r}")
+
+
+def _check_bool(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: True or False is expected, not {value!r}")
+
+
+_CHECKS: dict[str, Callable[[str, Any], None]] = {
+    **dict.fromkeys(("status", "final_status"), _check_state),
+    **dict.fromkeys(("original", "replay_of"), _check_id),
+    **dict.fromkeys(("queue", "task", "tag", "error_type", "error"), _check_text),
+    **dict.fromkeys(("created_after", "created_before", "dead_lettered_after", "dead_lettered_before"), _check_moment),
+    "attempts": _check_count,
+    "ended": _check_bool,
+}
+
+
+def _in_state(db: Database, value: str) -> ColumnElement[bool]:
+    state = parse_filter(value)
+    return _latest("status") == state if isinstance(state, Status) else _has_verdict(db, value)
+
+
+def _has_verdict(db: Database, value: str) -> ColumnElement[bool]:
+    verdict = FinalStatus(parse_filter(value))
+    if verdict is FinalStatus.DEAD_LETTERED:
+        # The partial index of the dead-letter queue answers this one.
+        return and_(jobs.c.dead_lettered_at.is_not(None), jobs.c.final_status == verdict)
+    return jobs.c.final_status == verdict
+
+
+def _latest(column: str) -> Any:
+    """What a chain's latest attempt says; the primary key and the index of the attempts find it."""
+    job = aliased(jobs)
+    mine = or_(job.c.id == jobs.c.id, and_(job.c.original_id == jobs.c.id, job.c.attempt_number > 1))
+    query = select(job.c[column]).where(mine).order_by(job.c.attempt_number.desc()).limit(1)
+    return query.correlate(jobs).scalar_subquery()
+
+
+def _tagged(db: Database, value: str) -> ColumnElement[bool]:
+    """A list that holds the value, or an object with such a value, or with the pair that it names."""
+    has_value = _has(db, lambda tag: tag.c.value == value)
+    if ":" not in value:
+        return has_value
+    return or_(has_value, and_(_is_object(db), _has(db, lambda tag: tag.c.key + ":" + tag.c.value == value)))
+
+
+def _has(db: Database, wanted: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+    if db.is_sqlite:
+        each = func.json_each(jobs.c.tags).table_valued("key", "value", "type").alias("tag")
+        # There JSON's true and false are 1 and 0, which are numbers too.
+        said = case((each.c.type.in_(("true", "false")), each.c.type), else_=cast(each.c.value, Text))
+        texts = select(cast(each.c.key, Text).label("key"), cast(said, Text).label("value")).subquery()
+        return select(literal(1)).select_from(texts).where(wanted(texts)).exists()
+    as_object = case((_is_object(db), jobs.c.tags), else_=func.jsonb_build_object())
+    as_list = case((~_is_object(db), jobs.c.tags), else_=func.jsonb_build_array())
+    pairs = func.jsonb_each_text(as_object).table_valued("key", "value").alias("pair")
+    values = func.jsonb_array_elements_text(as_list).table_valued("value").alias("entry")
+    in_object = select(literal(1)).select_from(pairs).where(wanted(pairs)).exists()
+    with_key = select(literal(None, Text).label("key"), values.c.value).select_from(values).subquery()
+    return or_(in_object, select(literal(1)).select_from(with_key).where(wanted(with_key)).exists())
+
+
+def _is_object(db: Database) -> ColumnElement[bool]:
+    kind = func.json_type(jobs.c.tags) if db.is_sqlite else func.jsonb_typeof(jobs.c.tags)
+    return func.coalesce(kind, "") == "object"
+
+
+def _failed_as(db: Database, value: str) -> ColumnElement[bool]:
+    name = func.coalesce(jobs.c.last_error_type, jobs.c.error_type)
+    if not value or value.startswith("."):
+        return false()
+    # Not LIKE, which is blind to case on SQLite.
+    end = func.substr(name, func.length(name) - len(value), len(value) + 1)
+    return or_(name == value, end == f".{value}")
+
+
+def _says(db: Database, text: str) -> ColumnElement[bool]:
+    message = func.lower(func.coalesce(jobs.c.last_error_message, jobs.c.error_message, ""))
+    wanted = text.lower()
+    for letter in sorted(set(wanted)):
+        if not letter.isascii() and letter.upper() != letter:
+            # SQLite, and PostgreSQL with the C locale, know the case of ASCII only.
+            message = func.replace(message, letter.upper(), letter)
+    return message.contains(wanted, autoescape=True)
+
+
+def _moment(value: datetime) -> Any:
+    return literal(_in_utc(value), Timestamp)
+
+
+_CONDITIONS: dict[str, Callable[[Database, Any], ColumnElement[bool]]] = {
+    "status": _in_state,
+    "final_status": _has_verdict,
+    "queue": lambda db, value: jobs.c.queue == value,
+    "task": lambda db, value: jobs.c.task == value,
+    "tag": _tagged,
+    "error_type": _failed_as,
+    "error": _says,
+    "created_after": lambda db, value: jobs.c.created_at >= _moment(value),
+    "created_before": lambda db, value: jobs.c.created_at < _moment(value),
+    "dead_lettered_after": lambda db, value: jobs.c.dead_lettered_at >= _moment(value),
+    "dead_lettered_before": lambda db, value: jobs.c.dead_lettered_at < _moment(value),
+    "attempts": lambda db, value: _latest("attempt_number") == value,
+    "original": lambda db, value: jobs.c.id == parse_id(value),
+    "replay_of": lambda db, value: jobs.c.replay_of == parse_id(value),
+    "ended": lambda db, value: jobs.c.ended_at.is_not(None) if value else jobs.c.ended_at.is_(None),
+}

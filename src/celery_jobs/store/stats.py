@@ -1,0 +1,158 @@
+"""Counts for people: what each queue holds and what became of it lately, and what the dead letters died of.
+
+Each reads a partial index: what is open, what is dead, what ended within the window. Old history costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from celery_jobs.moments import plain
+from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.db import now
+from celery_jobs.store.tables import Timestamp, jobs, queues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["ErrorGroup", "QueueStats", "error_groups", "queue_stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """One queue now, and the runs that ended in it within the window.
+
+    `waiting`: due and pending; `scheduled`: pending, due later, of which `retrying` are retries; `oldest_waiting_at`:
+    since when the oldest of the waiting has been due. `paused_at` None: not paused.
+    """
+
+    queue: str
+    waiting: int = 0
+    scheduled: int = 0
+    retrying: int = 0
+    processing: int = 0
+    dead_lettered: int = 0
+    oldest_waiting_at: datetime | None = None
+    ended_success: int = 0
+    ended_dead_lettered: int = 0
+    ended_failed_no_retries: int = 0
+    ended_cancelled: int = 0
+    paused_at: datetime | None = None
+    paused_until: datetime | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """Runs that ended within the window."""
+        return self.ended_success + self.ended_dead_lettered + self.ended_failed_no_retries + self.ended_cancelled
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {**{name: plain(value) for name, value in asdict(self).items()}, "ended": self.ended}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Dead letters of one task that died of one class of error; `error_message` is one of theirs."""
+
+    task: str | None
+    error_type: str | None
+    error_message: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {name: plain(value) for name, value in asdict(self).items()}
+
+
+def queue_stats(db: Database, window: float, known: Iterable[str] = ()) -> list[QueueStats]:
+    """Every queue that holds, held lately, or pauses jobs, and those `known`, by name; `window`: seconds back."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name in known:
+        found[name] = {}
+    with db.reading() as connection:
+        _count_open(connection, found)
+        _count_dead(connection, found)
+        _count_ended(connection, found, window)
+        _read_pauses(connection, found)
+    return [QueueStats(name, **found[name]) for name in sorted(found)]
+
+
+def _count_open(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
+    is_due = (jobs.c.scheduled_at <= now()).label("is_due")
+    query = (
+        select(
+            jobs.c.queue,
+            jobs.c.status,
+            is_due,
+            jobs.c.is_retry,
+            func.count().label("number"),
+            func.min(jobs.c.scheduled_at, type_=Timestamp).label("oldest"),
+        )
+        .where(jobs.c.finished_at.is_(None))
+        .group_by(jobs.c.queue, jobs.c.status, is_due, jobs.c.is_retry)
+    )
+    for row in connection.execute(query):
+        counts = found[row.queue]
+        running = row.status == Status.PROCESSING
+        state = "processing" if running else "waiting" if row.is_due else "scheduled"
+        counts[state] = counts.get(state, 0) + row.number
+        if state == "scheduled" and row.is_retry:
+            counts["retrying"] = row.number
+        if state == "waiting":
+            counts["oldest_waiting_at"] = min(row.oldest, counts.get("oldest_waiting_at", row.oldest))
+
+
+def _count_dead(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
+    query = select(jobs.c.queue, func.count().label("number")).where(jobs.c.dead_lettered_at.is_not(None))
+    for row in connection.execute(query.group_by(jobs.c.queue)):
+        found[row.queue]["dead_lettered"] = row.number
+
+
+def _count_ended(connection: Connection, found: dict[str, dict[str, Any]], window: float) -> None:
+    query = select(jobs.c.queue, jobs.c.final_status, func.count().label("number")).where(
+        jobs.c.ended_at.is_not(None), jobs.c.ended_at >= now(-window)
+    )
+    for row in connection.execute(query.group_by(jobs.c.queue, jobs.c.final_status)):
+        found[row.queue][f"ended_{FinalStatus(row.final_status)}"] = row.number
+
+
+def _read_pauses(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
+    active = queues.c.paused_until.is_(None) | (queues.c.paused_until > now())
+    for row in connection.execute(select(queues).where(queues.c.paused_at.is_not(None), active)):
+        values = row._mapping
+        found[row.name].update({name: values[name] for name in values if name.startswith("paused_")})
+
+
+def error_groups(db: Database, limit: int) -> list[ErrorGroup]:
+    """The dead letters by task and class of error, the most frequent first."""
+    kind = func.coalesce(jobs.c.last_error_type, jobs.c.error_type).label("error_type")
+    number = func.count().label("count")
+    query = (
+        select(
+            jobs.c.task,
+            kind,
+            func.max(func.coalesce(jobs.c.last_error_message, jobs.c.error_message)).label("error_message"),
+            number,
+            func.min(jobs.c.dead_lettered_at, type_=Timestamp).label("first_at"),
+            func.max(jobs.c.dead_lettered_at, type_=Timestamp).label("last_at"),
+        )
+        .where(jobs.c.dead_lettered_at.is_not(None))
+        .group_by(jobs.c.task, kind)
+        .order_by(number.desc(), jobs.c.task, kind)
+        .limit(limit)
+    )
+    with db.reading() as connection:
+        return [ErrorGroup(**row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,91 @@
+"""Celery's remote control acts on the records too: what it took away does not come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery.app.control import Control
+
+import celery_jobs
+from celery_jobs import Jobs
+from celery_jobs.ids import new_id
+from celery_jobs.plugin import plugin_of
+from celery_jobs.services import make_service
+from celery_jobs.store import attempts
+from tests.apps import make_app, working
+from tests.store.conftest import shift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery import Celery
+
+
+@pytest.fixture
+def app(broker_url: str, new_sqlite_database: Callable[[], str]) -> Iterator[Celery]:
+    app = make_app(broker_url, new_sqlite_database())
+
+    @app.task(name="add", shared=False)
+    def add(x: int) -> int:
+        return x
+
+    yield app
+    plugin_of(app).unchecked_db.dispose()
+    app.close()
+
+
+def test_a_revoked_job_is_cancelled_though_no_worker_was_there_to_hear_of_it(app: Celery) -> None:
+    jobs = Jobs(app)
+    result, other = app.tasks["add"].delay(1), app.tasks["add"].delay(2)
+    result.revoke()
+    assert jobs.get(result.id).final_status == "cancelled"
+    assert result.state == "REVOKED"
+    with working(app):
+        assert other.get(timeout=10) == 2
+    assert jobs.get(result.id).final_status == "cancelled"
+
+
+def test_many_are_revoked_at_once_and_ids_of_no_job_are_left_to_celery(app: Celery) -> None:
+    results = [app.tasks["add"].apply_async((n,), delay=3600) for n in range(3)]
+    app.control.revoke([*(result.id for result in results), "nobodys"])
+    assert {Jobs(app).get(result.id).final_status for result in results} == {"cancelled"}
+
+
+def test_a_revoke_of_an_ended_job_changes_nothing(app: Celery) -> None:
+    with working(app):
+        result = app.tasks["add"].delay(1)
+        result.get(timeout=10)
+        run = Jobs(app).wait(result.id, 10)
+    result.revoke()
+    assert Jobs(app).get(result.id) == run
+
+
+def test_purged_jobs_are_cancelled_and_not_sent_again(app: Celery) -> None:
+    jobs, db = Jobs(app), plugin_of(app).db
+    sent = [app.tasks["add"].delay(n) for n in range(3)]
+    held = app.tasks["add"].apply_async((9,), delay=3600)
+    running = app.tasks["add"].delay(7)
+    attempts.claim(db, running.job_id, new_id(), new_id(), 60)
+    assert app.control.purge() == 4
+    assert {jobs.get(result.id).final_status for result in sent} == {"cancelled"}
+    assert {result.state for result in sent} == {"REVOKED"}
+    assert (jobs.get(held.id).status, jobs.get(running.id).status) == ("pending", "processing")
+    assert jobs.get(running.id).cancel_requested_at is None
+    shift(db, 300)
+    assert make_service(plugin_of(app), "redispatcher").run_once() == 0
+
+
+def test_an_apps_own_remote_control_stays(broker_url: str) -> None:
+    from celery import Celery
+
+    class Own(Control):  # type: ignore[misc]
+        greeting = "hello"
+
+    class App(Celery):  # type: ignore[misc]
+        control_cls: Any = Own
+
+    app = App("shop", broker=broker_url, set_as_current=False)
+    celery_jobs.install(app)
+    assert app.control.greeting == "hello"
+    assert type(app.control).revoke.__module__ == "celery_jobs.remote_control"
