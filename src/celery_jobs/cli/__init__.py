@@ -5,21 +5,49 @@ from __future__ import annotations
 import click
 
 from celery_jobs.cli.dlq import dlq
+from celery_jobs.cli.enqueue import enqueue
 from celery_jobs.cli.maintenance import check, migrate, promote, reap, sweep
-from celery_jobs.cli.runs import cancel, list_runs, replay, show
+from celery_jobs.cli.order import InOrder
+from celery_jobs.cli.queues import queues, stats
+from celery_jobs.cli.runs import list_runs, show, wait
+from celery_jobs.cli.verbs import cancel, delete, fire, replay
 
 __all__ = ["jobs"]
 
 
-@click.group(name="jobs")
+@click.group(name="jobs", cls=InOrder)
 def jobs() -> None:
     """See and repair jobs.
 
     \b
-    Exit codes: 0 done, 1 refused or something is wrong, 2 wrong usage,
-    3 no such job, 4 the database does not answer or has the wrong schema.
+      celery -A shop jobs list --status failed --since 2h
+      celery -A shop jobs show 0199b2f4
+      celery -A shop jobs dlq replay --task charge_card --reason "the bank is back"
+
+    An ID is a job's id, a Celery task id, or a beginning that only one job has. Moments are ISO 8601, in UTC where
+    they do not say otherwise, or an age such as 30m, 2h or 7d. Every command takes --json.
+
+    \b
+    Exit codes:
+      0    done; what a bulk command skipped is told
+      1    refused, or something is wrong: also where every ID given was skipped
+      2    wrong usage
+      3    no such job
+      4    the database does not answer or has the wrong schema
+      5    timeout
+      130  interrupted; a bulk command says how to go on
+
+    \b
+    Completion, for this shell:
+      bash:  eval "$(_CELERY_COMPLETE=bash_source celery)"
+      zsh:   eval "$(_CELERY_COMPLETE=zsh_source celery)"
+      fish:  _CELERY_COMPLETE=fish_source celery | source
     """
 
 
-for command in (list_runs, show, replay, cancel, dlq, promote, sweep, reap, migrate, check):
+_LOOKING = (list_runs, show, wait, queues, stats)
+_ACTING = (enqueue, replay, cancel, fire, delete, dlq)
+_KEEPING = (promote, sweep, reap, migrate, check)
+
+for command in (*_LOOKING, *_ACTING, *_KEEPING):
     jobs.add_command(command)

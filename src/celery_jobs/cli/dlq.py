@@ -1,71 +1,124 @@
-"""The commands for the dead-letter queue: list, replay, purge."""
+"""The commands for the dead-letter queue: list, show, replay, purge."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from celery_jobs.cli.door import as_json, door, jobs_of
-from celery_jobs.cli.tables import print_json, print_runs
+from celery_jobs.cli.bulk import act, bulk_options
+from celery_jobs.cli.door import Refused, as_json, door, jobs_of
+from celery_jobs.cli.filters import filter_options, with_whole_ids
+from celery_jobs.cli.order import InOrder
+from celery_jobs.cli.runs import limited, print_page, print_whole, with_traceback
+from celery_jobs.cli.runs_table import print_dead_letters
+from celery_jobs.cli.screen import tell
+from celery_jobs.cli.text import plural
 from celery_jobs.states import FinalStatus
+
+if TYPE_CHECKING:
+    from celery_jobs.cli.bulk import Chosen
+    from celery_jobs.jobs import Jobs, VerbName
 
 __all__ = ["dlq"]
 
+_DEAD = {"final_status": str(FinalStatus.DEAD_LETTERED)}
 
-@click.group()
+
+@click.group(cls=InOrder)
 def dlq() -> None:
     """The dead-letter queue: what used up its attempts."""
 
 
 @dlq.command("list")
-@click.option("--queue", help="Only jobs of this queue.")
-@click.option("--task", help="Only jobs of this task.")
-@click.option("--limit", default=25, show_default=True, help="Runs a page, 1 to 1,000.")
-@click.option("--cursor", help="Where the page before ended.")
+@filter_options(states=False)
+@limited
 @as_json
 @door
-def list_dead(
-    context: click.Context, queue: str | None, task: str | None, limit: int, cursor: str | None, json: bool
-) -> None:
-    """List dead letters, newest first."""
-    page = jobs_of(context).list(status=FinalStatus.DEAD_LETTERED, queue=queue, task=task, limit=limit, cursor=cursor)
-    if json:
-        print_json(run.to_json() for run in page)
-    else:
-        print_runs(page, "the dead-letter queue is empty")
-    if page.cursor is not None:
-        click.echo(f"more: --cursor {page.cursor}", err=True)
+def list_dead(context: click.Context, where: Any, limit: int, cursor: str | None, json: bool) -> None:
+    """List dead letters with their last errors.
+
+    Newest job first; with the time of death and, where there is room, of the replay.
+
+    \b
+      celery -A shop jobs dlq list --queue emails --dead-since 1d
+    """
+    jobs = jobs_of(context)
+    page = jobs.list(limit=limit, cursor=cursor, **with_whole_ids(jobs, where | _DEAD))
+    print_page(page, json, print_dead_letters, "no dead letters" if where else "the dead-letter queue is empty")
+
+
+@dlq.command("show")
+@click.argument("id")
+@with_traceback
+@as_json
+@door
+def show_dead(context: click.Context, id: str, traceback: bool, json: bool) -> None:
+    """Show one dead letter with all its attempts.
+
+    \b
+      celery -A shop jobs dlq show 0199b2f4
+    """
+    jobs = jobs_of(context)
+    print_whole(jobs, _dead_letter(jobs, id), traceback, json)
 
 
 @dlq.command("replay")
-@click.argument("ids", nargs=-1, required=True)
 @click.option("--reason", help="Why, for the record.")
-@click.option("--force", is_flag=True, help="Also those that have been replayed before.")
-@as_json
+@click.option("--force", is_flag=True, help="Also what has been replayed before.")
+@bulk_options(always=_DEAD)
 @door
-def replay_dead(context: click.Context, ids: tuple[str, ...], reason: str | None, force: bool, json: bool) -> None:
-    """Replay dead letters by their ids."""
+def replay_dead(context: click.Context, chosen: Chosen, reason: str | None, force: bool) -> None:
+    """Run dead letters again, as new jobs.
+
+    \b
+      celery -A shop jobs dlq replay 0199b2f4 --reason "stock is back"
+      celery -A shop jobs dlq replay --task charge_card --dry-run
+      celery -A shop jobs dlq replay --all --rate 50/s --yes
+    """
     jobs = jobs_of(context)
-    for id in ids:
-        run = jobs.replay(id, reason=reason, force=force)
-        if json:
-            print_json([run.to_json()])
-        else:
-            click.echo(f"{run.replay_of} is replayed as {run.id}")
+    dead = [_dead_letter(jobs, id) for id in chosen.ids]
+    if chosen.is_single:
+        run = jobs.replay(dead[0], reason=reason, force=force)
+        tell(run.to_json(), f"{run.replay_of} is replayed as {run.id}", chosen.json)
+    else:
+        act(jobs, chosen, "replay", partial(jobs.replay_many, reason=reason, force=force))
 
 
 @dlq.command("purge")
-@click.argument("ids", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@as_json
+@bulk_options(always=_DEAD)
 @door
-def purge_dead(context: click.Context, ids: tuple[str, ...], yes: bool, json: bool) -> None:
-    """Delete dead letters for good, with all their attempts."""
+def purge_dead(context: click.Context, chosen: Chosen) -> None:
+    """Delete dead letters for good.
+
+    With all their attempts. Asks for their count to be typed in; --yes takes that out of a script's way.
+
+    \b
+      celery -A shop jobs dlq purge 0199b2f4
+      celery -A shop jobs dlq purge --task charge_card --dead-until 7d
+    """
     jobs = jobs_of(context)
-    if not yes:
-        click.confirm(f"Delete {len(ids)} dead letter(s) for good?", abort=True, err=True)
-    for id in ids:
-        rows = jobs.purge(id)
-        if json:
-            print_json([{"id": id, "purged_attempts": rows}])
-        else:
-            click.echo(f"{id} is purged, {rows} attempt(s)")
+    dead = [] if chosen.yes and not chosen.is_single else [_dead_letter(jobs, id) for id in chosen.ids]
+    if chosen.is_single and chosen.yes:
+        id = dead[0]
+        attempts = jobs.purge(id)
+        tell({"id": id, "purged_attempts": attempts}, f"{id} is purged, {plural(attempts, 'attempt')}", chosen.json)
+    else:
+        act(jobs, chosen, "purge", jobs.purge_many, _confirm_count)
+
+
+def _dead_letter(jobs: Jobs, id: str) -> str:
+    """The run's id, refused where it is not in the dead-letter queue."""
+    run = jobs.get(jobs.find(id))
+    if run.final_status != FinalStatus.DEAD_LETTERED:
+        state = run.final_status or run.status
+        raise Refused(f"the job {run.id} is not in the dead-letter queue, it is {state}; see it with: jobs show")
+    return run.id
+
+
+def _confirm_count(verb: VerbName, matched: int) -> None:
+    question = f"Type {matched} to delete {plural(matched, 'dead letter')} for good"
+    typed = click.prompt(question, default="", show_default=False, err=True)
+    if typed.strip() != str(matched):
+        raise Refused("nothing was purged")

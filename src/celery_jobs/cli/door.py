@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_jobs.errors import JobNotFound, JobsError, NotInstalled, SchemaOutdated, StoreUnavailable
+from celery_jobs.cli.text import safe
+from celery_jobs.errors import (
+    AmbiguousId,
+    InvalidJob,
+    JobNotFound,
+    JobsError,
+    NotInstalled,
+    SchemaOutdated,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from celery_jobs.plugin import plugin_of
 
 if TYPE_CHECKING:
@@ -18,23 +29,37 @@ if TYPE_CHECKING:
     from celery_jobs.jobs import Jobs
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Refused", "as_json", "door", "jobs_of", "plugin_here"]
+__all__ = ["INTERRUPTED", "NOT_FOUND", "REFUSED", "Refused", "as_json", "door", "jobs_of", "load_tasks", "plugin_here"]
+
+REFUSED, USAGE, NOT_FOUND, DATABASE, TIMEOUT, INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (JobNotFound, NOT_FOUND),
+    (StoreUnavailable, DATABASE),
+    (SchemaOutdated, DATABASE),
+    (WaitTimeout, TIMEOUT),
+    (InvalidJob, USAGE),
+    (JobsError, REFUSED),
+    (ValueError, USAGE),
+    (TypeError, USAGE),
+)
 
 as_json = click.option("--json", "json", is_flag=True, help="One JSON object a line, for programs.")
 
 
 class Refused(click.ClickException):
-    """An error of ours, as one line on stderr."""
+    """What was not done, as one line on stderr."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        vars(self)["exit_code"] = _exit_code(error)
+    def __init__(self, error: Exception | str) -> None:
+        super().__init__(safe(_words(error)))
+        vars(self)["exit_code"] = next((code for kind, code in _CODES if isinstance(error, kind)), REFUSED)
 
 
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, JobNotFound):
-        return 3
-    return 4 if isinstance(error, StoreUnavailable | SchemaOutdated) else 1
+def _words(error: Exception | str) -> str:
+    if isinstance(error, AmbiguousId):
+        first, _, _ = str(error).partition(":")
+        return "\n  ".join([f"{first}; give more of the id:", *error.candidates])
+    return str(error)
 
 
 def door(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,19 +67,35 @@ def door(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        _print_anything()
         try:
             return command(*args, **kwargs)
         except (JobsError, ValueError) as error:
             raise Refused(error) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\ninterrupted", err=True)
+            sys.exit(INTERRUPTED)
 
     return click.pass_context(guarded)
+
+
+def _print_anything() -> None:
+    """An output that cannot show a character shows its code; it does not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def load_tasks(app: Celery) -> None:
+    """Import the app's task modules, as a worker would."""
+    app.loader.import_default_modules()
+    app.finalize()
 
 
 def plugin_here(context: click.Context) -> Plugin:
     """The plugin of the app given by -A, its tasks loaded."""
     app: Celery = context.obj.app
-    app.loader.import_default_modules()
-    app.finalize()
+    load_tasks(app)
     try:
         return plugin_of(app)
     except NotInstalled:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from celery_jobs.cli.door import as_json, door, jobs_of, plugin_here
-from celery_jobs.cli.tables import print_json
+from celery_jobs.cli.screen import print_json
 
 __all__ = ["check", "migrate", "promote", "reap", "sweep"]
 
@@ -28,7 +28,11 @@ def _run(context: click.Context, names: tuple[str, ...], json: bool, wording: st
 @as_json
 @door
 def promote(context: click.Context, json: bool) -> None:
-    """Send the held jobs that fall due, now; and again what got lost."""
+    """Send now what is due, and what got lost.
+
+    \b
+      celery -A shop jobs promote
+    """
     _run(context, ("promoter", "redispatcher"), json, "{} job(s) promoted, {} sent again or ended")
 
 
@@ -36,7 +40,11 @@ def promote(context: click.Context, json: bool) -> None:
 @as_json
 @door
 def sweep(context: click.Context, json: bool) -> None:
-    """Delete dead letters and history older than their queues keep them, now."""
+    """Delete now what is older than queues keep.
+
+    \b
+      celery -A shop jobs sweep
+    """
     _run(context, ("dead-letter-sweeper", "history-sweeper"), json, "{} dead letter(s) and {} old run(s) deleted")
 
 
@@ -44,7 +52,11 @@ def sweep(context: click.Context, json: bool) -> None:
 @as_json
 @door
 def reap(context: click.Context, json: bool) -> None:
-    """Bring back the jobs of dead workers, now."""
+    """Bring back now the jobs of dead workers.
+
+    \b
+      celery -A shop jobs reap
+    """
     _run(context, ("reaper",), json, "{} job(s) brought back")
 
 
@@ -52,7 +64,11 @@ def reap(context: click.Context, json: bool) -> None:
 @as_json
 @door
 def migrate(context: click.Context, json: bool) -> None:
-    """Make the schema of the jobs database, or bring it up to date."""
+    """Make or update the database schema.
+
+    \b
+      celery -A shop jobs migrate
+    """
     from celery_jobs.store import migrations
 
     db = plugin_here(context).unchecked_db
@@ -70,7 +86,13 @@ def migrate(context: click.Context, json: bool) -> None:
 @as_json
 @door
 def check(context: click.Context, json: bool) -> None:
-    """Check the invariants of the records; exit code 1 where one is broken."""
+    """Check that the records are consistent.
+
+    The exit code is 1 where an invariant is broken.
+
+    \b
+      celery -A shop jobs check
+    """
     violations = jobs_of(context).check()
     if json:
         print_json(asdict(violation) for violation in violations)

@@ -1,83 +1,124 @@
-"""The commands for runs: list, show, replay, cancel."""
+"""The commands that look at runs: list, show, wait."""
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from celery_jobs.cli.door import as_json, door, jobs_of
-from celery_jobs.cli.tables import print_chain, print_json, print_runs
+from celery_jobs.cli.door import REFUSED, as_json, door, jobs_of
+from celery_jobs.cli.filters import filter_options, with_whole_ids
+from celery_jobs.cli.lineage import lineage
+from celery_jobs.cli.parameters import DURATION
+from celery_jobs.cli.runs_table import print_runs
+from celery_jobs.cli.screen import Screen, print_json, say
+from celery_jobs.cli.show import print_run
+from celery_jobs.cli.text import error_line, span
+from celery_jobs.states import FinalStatus
 
-__all__ = ["cancel", "list_runs", "replay", "show"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery_jobs.jobs import Jobs
+    from celery_jobs.runs import Page, Run
+
+__all__ = ["limited", "list_runs", "print_end", "print_page", "print_whole", "show", "wait", "with_traceback"]
+
+with_traceback = click.option("--traceback/--no-traceback", default=True, help="Show the errors' tracebacks, or not.")
+
+
+def limited(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options for pages."""
+    limit = click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="Runs a page.")
+    cursor = click.option("--cursor", help="Where the page before ended.")
+    return limit(cursor(command))
 
 
 @click.command("list")
-@click.option("--status", help="Any status or final status: pending, failed, dead_lettered, success …")
-@click.option("--queue", help="Only jobs of this queue.")
-@click.option("--task", help="Only jobs of this task.")
-@click.option("--limit", default=25, show_default=True, help="Runs a page, 1 to 1,000.")
-@click.option("--cursor", help="Where the page before ended.")
+@filter_options()
+@limited
 @as_json
 @door
-def list_runs(
-    context: click.Context,
-    status: str | None,
-    queue: str | None,
-    task: str | None,
-    limit: int,
-    cursor: str | None,
-    json: bool,
-) -> None:
+def list_runs(context: click.Context, where: Any, limit: int, cursor: str | None, json: bool) -> None:
     """List runs, newest first.
 
     \b
-    celery -A shop jobs list --status dead_lettered --queue emails
+      celery -A shop jobs list --status failed --queue emails --since 2h
+      celery -A shop jobs list --tag customer:42 --json
     """
-    page = jobs_of(context).list(status=status, queue=queue, task=task, limit=limit, cursor=cursor)
+    jobs = jobs_of(context)
+    page = jobs.list(limit=limit, cursor=cursor, **with_whole_ids(jobs, where))
+    print_page(page, json, print_runs, "no jobs match" if where else "no jobs")
+
+
+def print_page(page: Page, json: bool, table: Callable[[Screen, Page], None], empty: str) -> None:
+    """Runs as a table or as JSON; where the next page begins, beside them."""
     if json:
         print_json(run.to_json() for run in page)
+    elif len(page):
+        table(Screen(), page)
     else:
-        print_runs(page, "no jobs")
+        click.echo(empty)
     if page.cursor is not None:
-        click.echo(f"more: --cursor {page.cursor}", err=True)
+        say(f"more: --cursor {page.cursor}")
 
 
 @click.command()
 @click.argument("id")
+@with_traceback
 @as_json
 @door
-def show(context: click.Context, id: str, json: bool) -> None:
-    """Show one run with all its attempts. ID is a job's id or a Celery task id."""
+def show(context: click.Context, id: str, traceback: bool, json: bool) -> None:
+    """Show one run with its attempts as a timeline.
+
+    Beside them what it was called with, its result, errors and tracebacks, and its replays.
+    ID is a job's id, a Celery task id, or a beginning that only one job has.
+
+    \b
+      celery -A shop jobs show 0199b2f4
+      celery -A shop jobs show 0199b2f4 --no-traceback
+    """
     jobs = jobs_of(context)
-    run = jobs.get(id)
+    print_whole(jobs, jobs.find(id), traceback, json)
+
+
+def print_whole(jobs: Jobs, id: str, traceback: bool, json: bool) -> None:
+    """All there is to know of one run."""
+    run, arguments = jobs.get(id), jobs.arguments(id)
     if json:
-        print_json([run.to_json()])
+        print_json([{**run.to_json(), "arguments": arguments.to_json()}])
     else:
-        print_chain(run, jobs.arguments(id))
+        print_run(Screen(), run, str(arguments), lineage(jobs, run), traceback)
 
 
 @click.command()
 @click.argument("id")
-@click.option("--reason", help="Why, for the record.")
-@click.option("--force", is_flag=True, help="Also where it has been replayed before.")
+@click.option("--timeout", type=DURATION, help="Seconds at most, or a time such as 5m; without it as long as it takes.")
 @as_json
 @door
-def replay(context: click.Context, id: str, reason: str | None, force: bool, json: bool) -> None:
-    """Run an ended job again, as a new job with the same configuration."""
-    run = jobs_of(context).replay(id, reason=reason, force=force)
-    if json:
-        print_json([run.to_json()])
-    else:
-        click.echo(f"{run.replay_of} is replayed as {run.id}")
+def wait(context: click.Context, id: str, timeout: float | None, json: bool) -> None:
+    """Wait until a run has ended.
+
+    The exit code is 0 where it succeeded, 1 where it ended otherwise, 5 after the timeout.
+
+    \b
+      celery -A shop jobs wait 0199b2f4 --timeout 5m && echo "it worked"
+    """
+    jobs = jobs_of(context)
+    print_end(jobs.wait(jobs.find(id), timeout), json)
 
 
-@click.command()
-@click.argument("id")
-@as_json
-@door
-def cancel(context: click.Context, id: str, json: bool) -> None:
-    """Cancel a job: at once what waits; what runs is asked to stop."""
-    run = jobs_of(context).cancel(id)
+def print_end(run: Run, json: bool, more: dict[str, Any] | None = None) -> None:
+    """How a run ended; ends the command with the exit code of it."""
     if json:
-        print_json([run.to_json()])
+        print_json([{**run.to_json(), **(more or {})}])
     else:
-        click.echo(f"{run.id} is {'cancelled' if run.has_ended else 'asked to stop'}")
+        click.echo(_ending(run))
+    sys.exit(0 if run.final_status == FinalStatus.SUCCESS else REFUSED)
+
+
+def _ending(run: Run) -> str:
+    error = error_line(run.error_type, run.error_message)
+    took = span((run.ended_at - run.created_at).total_seconds()) if run.ended_at else ""
+    return f"{run.id} ended as {run.final_status} after {took}" + (f": {error}" if error else "")

@@ -1,131 +1,93 @@
-"""Tables that fit the terminal for people, lines of JSON for programs."""
+"""Tables that fit the terminal: what matters less is cut or left out, never wrapped."""
 
 from __future__ import annotations
 
-import json as jsonlib
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import click
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from celery_jobs.runs import Run
-    from celery_jobs.store.rows import Job
+    from celery_jobs.cli.screen import Screen
 
-__all__ = ["moment", "print_chain", "print_json", "print_runs", "state"]
+__all__ = ["Column", "print_table"]
 
-_COLOURS = {
-    "pending": "yellow",
-    "processing": "cyan",
-    "completed": "green",
-    "success": "green",
-    "failed": "red",
-    "retrying": "yellow",
-    "failed_with_retries": "red",
-    "failed_no_retries": "red",
-    "dead_lettered": "bold red",
-    "cancelled": "magenta",
-}
+GAP = 2
 
 
-def print_json(values: Iterable[Any]) -> None:
-    """One JSON object a line."""
-    for value in values:
-        click.echo(jsonlib.dumps(value, default=str))
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `rank`: 0 is always there, others in their order where there is room and something is in them.
+
+    `least`: cells it may be cut down to, with `keeps_end` at its beginning; `instead_of`: the title of a wider column
+    that it stands in for.
+    """
+
+    title: str
+    rank: int = 0
+    least: int | None = None
+    keeps_end: bool = False
+    right: bool = False
+    instead_of: str | None = None
 
 
-def print_runs(runs: Iterable[Run], empty: str) -> None:
-    """A row a run; where there is none, say so."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("ID", no_wrap=True, min_width=36)
-    for title in ("TASK", "QUEUE"):
-        table.add_column(title, overflow="ellipsis", no_wrap=True)
-    table.add_column("STATE", no_wrap=True)
-    table.add_column("ATTEMPT", justify="right", no_wrap=True)
-    table.add_column("CREATED", no_wrap=True)
-    table.add_column("ERROR", overflow="ellipsis", no_wrap=True)
-    for run in runs:
-        attempts = f"{run.attempt_number}/{run.max_attempts}"
-        error = _first_line(run.error_message)
-        names = (Text(run.id), Text(run.task or "-"), Text(run.queue))
-        table.add_row(*names, state(run.final_status or run.status), attempts, moment(run.created_at), Text(error))
-    console = _console()
-    console.print(table if table.row_count else empty)
+def print_table(
+    screen: Screen, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], totals: bool = False
+) -> None:
+    """A line a row under the titles; with `totals` the last row is the sum of the others."""
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    natural = [max(map(cell_len, (column.title, *(row[i].plain for row in cells)))) for i, column in enumerate(columns)]
+    told = [any(row[i].plain for row in cells) for i in range(len(columns))]
+    widths = _fit(columns, natural, told, screen.width)
+    screen.print(_line([Text(column.title) for column in columns], columns, widths, "bold"))
+    for row in cells:
+        screen.print(_line(row, columns, widths, "bold" if totals and row is cells[-1] else ""))
 
 
-def print_chain(run: Run, arguments: str) -> None:
-    """A run and its attempts as a timeline."""
-    console = _console()
-    console.print(Text.assemble((run.task or "-", "bold"), "  ", state(run.final_status or run.status)))
-    for name, value in _facts(run, arguments):
-        if value not in (None, "", 0):
-            console.print(Text(f"{name:>14}  {value}"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for title in ("ATTEMPT", "STATUS", "FINAL", "SCHEDULED", "STARTED", "MS", "REASON", "ERROR"):
-        table.add_column(title, overflow="fold")
-    for job in run.attempts:
-        table.add_row(*_attempt(job))
-    console.print()
-    console.print(table)
-    if run.traceback:
-        console.print()
-        console.print(Text(run.traceback.rstrip(), "dim"), soft_wrap=True)
+def _line(row: Sequence[Text], columns: Sequence[Column], widths: dict[int, int], style: str) -> Text:
+    cells = []
+    for index, width in widths.items():
+        cell = _cut(row[index], width, columns[index].keeps_end)
+        cell.align("right" if columns[index].right else "left", width)
+        cells.append(cell)
+    line = Text(" " * GAP, style).join(cells)
+    line.rstrip()
+    return line
 
 
-def _facts(run: Run, arguments: str) -> list[tuple[str, Any]]:
-    return [
-        ("id", run.id),
-        ("task_id", run.task_id if run.task_id != run.id else None),
-        ("queue", run.queue),
-        ("arguments", arguments),
-        ("priority", run.priority),
-        ("tags", run.tags),
-        ("key", run.idempotency_key),
-        ("created", moment(run.created_at)),
-        ("ended", moment(run.ended_at)),
-        ("dead-lettered", moment(run.dead_lettered_at)),
-        ("result", None if run.result is None else jsonlib.dumps(run.result)),
-        ("worker losses", run.losses),
-        ("replay of", run.replay_of),
-        ("reason", run.replay_reason),
-        ("replayed as", run.replayed_as),
-        ("replaced by", run.replaced_by),
-    ]
+def _cut(cell: Text, width: int, keeps_end: bool) -> Text:
+    cell = cell.copy()
+    if keeps_end and cell.cell_len > width:
+        while cell.cell_len > width - 1:
+            cell = cell[1:]
+        return Text.assemble("…", cell)
+    cell.truncate(width, overflow="ellipsis")
+    return cell
 
 
-def _attempt(job: Job) -> tuple[str | Text, ...]:
-    return (
-        str(job.attempt_number),
-        state(job.status),
-        state(job.final_status or "-"),
-        moment(job.scheduled_at),
-        moment(job.started_at),
-        "" if job.duration_ms is None else f"{job.duration_ms:,}",
-        job.failure_reason or "",
-        Text(": ".join(part for part in (job.error_type, _first_line(job.error_message)) if part)),
-    )
+def _fit(columns: Sequence[Column], natural: list[int], told: list[bool], width: int | None) -> dict[int, int]:
+    """The width of each column that is shown, by its index, in their order."""
+    if width is None:
+        return {i: natural[i] for i, column in enumerate(columns) if column.instead_of is None}
+    by_rank = sorted((i for i, c in enumerate(columns) if told[i] or c.rank == 0), key=lambda i: columns[i].rank)
+    least = [min(natural[i], natural[i] if c.least is None else c.least) for i, c in enumerate(columns)]
+    shown: list[int] = []
+    room = width + GAP
+    for i in by_rank:
+        titles = [columns[other].title for other in shown]
+        if columns[i].rank == 0 or (least[i] + GAP <= room and columns[i].instead_of not in titles):
+            shown.append(i)
+            room -= least[i] + GAP
+    return _share(room, {i: least[i] for i in sorted(shown)}, natural)
 
 
-def state(name: str) -> Text:
-    """A state in its colour."""
-    return Text(name, _COLOURS.get(name, ""))
-
-
-def moment(value: datetime | None) -> str:
-    """A moment in UTC, to the second."""
-    return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _first_line(text: str | None) -> str:
-    return text.splitlines()[0] if text and text.strip() else ""
-
-
-def _console() -> Console:
-    # A pipe has no width: nothing is cut there.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+def _share(room: int, widths: dict[int, int], natural: list[int]) -> dict[int, int]:
+    """Give what room is left to the columns that are cut, a cell each in turn."""
+    while room > 0 and (cut := [i for i, width in widths.items() if width < natural[i]]):
+        for i in cut[:room]:
+            widths[i] += 1
+        room -= len(cut)
+    return widths
