@@ -17,6 +17,7 @@ from celery_jobs.store.filters import Filter, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from celery_jobs.plugin import Plugin
     from celery_jobs.runs import Run
@@ -40,10 +41,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a bulk verb is about to go through: how many runs, and the first of them."""
+    """What a bulk verb is about to go through: how many runs, and the first of them. `at`: when it was counted."""
 
     matched: int
     sample: tuple[Run, ...]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

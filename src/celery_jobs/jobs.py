@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import bulk, enqueueing, verbs
+from celery_jobs import bulk, doctor, enqueueing, verbs
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
@@ -215,10 +215,11 @@ class Jobs:
         self, verb: VerbName, ids: Iterable[str] | None = None, after: str | None = None, **where: Unpack[Where]
     ) -> Preview:
         """What a bulk verb is about to go through, from behind the cursor `after`: the count, and the first five."""
+        at = reads.database_time(self._plugin.db)
         selection = bulk.select(self._plugin, ids, where, verbs.MEANT[verb], after)
         first, _ = next(selection.batches(after, 5), ([], ""))
         chains = reads.runs_of(self._plugin.db, first)
-        return Preview(selection.matched, tuple(make_run(self._masked(chain)) for chain in chains))
+        return Preview(selection.matched, tuple(make_run(self._masked(chain)) for chain in chains), at)
 
     def queues(self, window: float = 3600) -> List[QueueStats]:
         """What each queue holds now, and what ended in it within the last `window` seconds."""
@@ -238,6 +239,10 @@ class Jobs:
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""
         return invariants.check(self._plugin.db)
+
+    def examine(self) -> List[doctor.Finding]:
+        """What the doctor finds, the worst first, each broken invariant among it; see operating.md, The checks."""
+        return doctor.examine(self._plugin)
 
     def _many(self, verb: verbs.Verb, ids: Iterable[str] | None, options: BulkOptions) -> BulkResult:
         work, where, after = bulk.read_options(verb, options)

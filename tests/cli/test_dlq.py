@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from celery_jobs import Jobs
+from celery_jobs import JobNotFound, Jobs
 from tests.cli.conftest import lines
 
 if TYPE_CHECKING:
@@ -91,3 +92,24 @@ def test_only_dead_letters_can_be_purged(app: Celery, run: Run) -> None:
     assert result.exit_code == 1
     assert "not in the dead-letter queue" in result.stderr
     assert run("dlq", "purge", "x", "--yes").exit_code == 3
+
+
+@pytest.mark.usefixtures("asked")
+def test_what_dies_while_somebody_thinks_is_not_purged(
+    app: Celery, run: Run, kill: Kill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = app.tasks["cli.fail"].apply_async(("late",), delay=3600).job_id
+    (counted,) = kill("early")
+
+    def think(question: str, **options: object) -> str:
+        Jobs(app).fire(waiting)
+        kill("another")
+        assert Jobs(app).wait(waiting, 10).final_status == "dead_lettered"
+        return "1"
+
+    monkeypatch.setattr(click, "prompt", think)
+    assert run("dlq", "purge", "--task", "cli.fail").stdout == "1 purged\n"
+    assert Jobs(app).count(status="dead_lettered") == 2
+    assert Jobs(app).get(waiting).final_status == "dead_lettered"
+    with pytest.raises(JobNotFound):
+        Jobs(app).get(counted)

@@ -122,6 +122,8 @@ def act(
         _require_somebody()
         _show(verb, preview.matched, preview.sample)
         (confirm or _confirm)(verb, preview.matched)
+    if verb == "purge" and "ids" not in target:  # what dies while somebody thinks was not counted
+        target["dead_lettered_before"] = min(target.get("dead_lettered_before") or preview.at, preview.at)
     with interruptible() as stop, progress_bar(verb, preview.matched, stop, chosen.json) as progress:
         how = {"dry_run": chosen.dry_run, "rate": chosen.rate, "after": chosen.after}
         result = many(**target, **how, stop=stop, progress=progress)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
+from celery_jobs.store.db import now
 from celery_jobs.store.rows import Claim, Job, Message
-from celery_jobs.store.tables import jobs, messages
+from celery_jobs.store.tables import Timestamp, jobs, messages
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
@@ -23,6 +26,7 @@ __all__ = [
     "attempts",
     "claim_of",
     "count",
+    "database_time",
     "find_original",
     "message_of",
     "messages_of",
@@ -91,6 +95,13 @@ def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
     for job in _attempts(connection, original_ids):
         chains[job.original_id].append(job)
     return list(chains.values())
+
+
+def database_time(db: Database) -> datetime:
+    """The database's now."""
+    with db.reading() as connection:
+        moment: datetime = connection.execute(select(type_coerce(now(), Timestamp))).scalar_one()
+        return moment
 
 
 def count(db: Database, which: Filter, after: str | None = None) -> tuple[int, str | None]:
