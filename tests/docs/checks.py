@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 
@@ -27,8 +29,10 @@ def require_command(words: list[str]) -> None:
             _require_extras([word for word in wanted if not word.startswith("-")])
         case ["python", "-m", "venv", ".venv"] | ["source", ".venv/bin/activate"]:
             pass  # everybody's own
-        case ["pytest"]:
-            pass  # the page's tests are run by test_snippets
+        case ["python", "-m", "tests.chaos", *rest]:
+            _require_chaos(rest)
+        case ["pytest", *paths]:  # without paths: the page's own tests, which test_snippets runs
+            assert all((ROOT / path).exists() for path in paths), paths
         case _:
             raise AssertionError(f"nobody runs {' '.join(words)!r}")
 
@@ -38,6 +42,14 @@ def _require_demo(words: list[str]) -> None:
     name, *options = words
     command = package_command.commands[name]
     command.make_context(name, options)
+
+
+def _require_chaos(words: list[str]) -> None:
+    """A run takes minutes, and tests/chaos makes one; here its words are parsed."""
+    from tests.chaos.__main__ import _arguments
+
+    with patch.object(sys, "argv", ["tests.chaos", *words]):
+        _arguments()
 
 
 def _require_build(words: list[str]) -> None:
