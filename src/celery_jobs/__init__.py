@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from celery_jobs.app import install
     from celery_jobs.arguments import Arguments
     from celery_jobs.bulk import BulkResult, Progress
+    from celery_jobs.doctor import Finding
     from celery_jobs.errors import (
         AlreadyReplayed,
         AmbiguousId,
@@ -55,6 +56,7 @@ _HOMES = {
         "BulkResult",
         "Progress",
     ),
+    "doctor": ("Finding",),
     "errors": (
         "AlreadyReplayed",
         "AmbiguousId",
@@ -88,6 +90,7 @@ _HOMES = {
     "policy": (
         "Custom",
         "Exponential",
+        "Finding",
         "Fixed",
         "Policy",
     ),

@@ -34,7 +34,7 @@ LAYERS = (
     ("installation",),
     ("task",),
     ("app",),
-    ("enqueueing", "bulk"),
+    ("enqueueing", "bulk", "doctor"),
     ("jobs",),
     ("cli", "demo", "testing"),
 )

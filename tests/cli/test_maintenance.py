@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ import pytest
 from celery_jobs.cli import jobs
 from celery_jobs.demo.valkey import free_port
 from celery_jobs.plugin import plugin_of
+from celery_jobs.store import workers
 from celery_jobs.store.tables import jobs as table
 from tests.cli.conftest import lines
+from tests.cli.shop import NASTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +24,59 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from tests.cli.conftest import Run
+    from tests.servers.databases import Databases
 
 
 def test_check_finds_what_is_broken_and_ends_with_1(app: Celery, run: Run, dead: str) -> None:
-    assert run("check").stdout == "all invariants hold\n"
     plugin_of(app).db.run(lambda connection: connection.execute(table.update().values(dead_lettered_at=None)))
     result = run("check")
     assert result.exit_code == 1
-    assert f"job {dead}" in result.stdout
-    assert {row["number"] for row in lines(run("check", "--json").stdout)} == {4}
+    first, second, *_ = result.stdout.splitlines()
+    assert first.startswith(f"error    invariant-broken: job {dead} breaks invariant 4: ")
+    assert second.startswith(f"         see it: celery -A <your app> jobs show {dead}")
+    assert "all is well" not in result.stdout
+    found = lines(run("check", "--json").stdout)
+    assert all(set(finding) == {"severity", "check", "words", "advice"} for finding in found)
+    assert [finding["check"] for finding in found if finding["severity"] == "error"] == ["invariant-broken"]
+
+
+def test_check_fails_on_warnings_only_where_it_is_strict(run: Run) -> None:
+    result = run("check")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("warning  no-worker: ")
+    assert "all is well" not in result.stdout
+    assert run("check", "--strict").exit_code == 1
+
+
+def test_check_says_where_all_is_well(app: Celery, run: Run) -> None:
+    workers.register(plugin_of(app).db, "celery@here", 1, ["celery"])
+    result = run("check", "--strict")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "all is well"
+    assert {finding["severity"] for finding in lines(run("check", "--json").stdout)} <= {"info"}
+
+
+def test_check_of_a_database_without_tables_says_what_to_do(app: Celery, run: Run, postgres: Databases) -> None:
+    name = f"jobs_check_{os.getpid()}"
+    app.conf.jobs_database_url = postgres.create_database(name)
+    result = run("check")
+    plugin_of(app).unchecked_db.dispose()
+    postgres.drop_database(name)
+    assert result.exit_code == 1
+    assert "schema-outdated" in result.stdout
+    assert "jobs migrate" in result.stdout
+
+
+def test_check_of_a_broker_that_is_away_is_no_traceback(run: Run, app: Celery) -> None:
+    app.conf.broker_url = f"redis://127.0.0.1:{free_port()}/0"
+    result = run("check")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("error    broker-away: the broker redis://")
+
+
+def test_a_finding_cannot_steer_the_terminal(app: Celery, run: Run) -> None:
+    app.tasks["cli.add"].apply_async((1,), queue=NASTY)
+    assert "\x1b" not in run("check").stdout
 
 
 def test_promote_sweep_and_reap_say_what_they_did(app: Celery, run: Run) -> None:
@@ -46,9 +93,10 @@ def test_migrate_says_where_the_schema_stands(run: Run) -> None:
 
 def test_a_database_that_does_not_answer_ends_with_4(app: Celery, run: Run) -> None:
     app.conf.jobs_database_url = f"postgresql://nobody@127.0.0.1:{free_port()}/jobs"
-    result = run("list")
-    assert result.exit_code == 4
-    assert "does not answer" in result.stderr
+    for command in ("list", "check"):
+        result = run(command)
+        assert result.exit_code == 4
+        assert "does not answer" in result.stderr
 
 
 def commands(group: click.Group = jobs, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

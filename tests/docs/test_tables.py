@@ -16,6 +16,7 @@ import celery_jobs
 import celery_jobs.testing
 from celery_jobs import bulk, errors, events, logs, options, replaying, settings, states, verbs
 from celery_jobs.cli import jobs as jobs_command
+from celery_jobs.doctor import CHECKS
 from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
@@ -146,6 +147,11 @@ def test_the_filters_and_their_options_are_those_of_the_code() -> None:
 
 def test_the_services_are_those_of_the_code() -> None:
     assert [code_in(row[0]) for row in cells("operating.md", "The services")] == [[name] for name in SERVICES]
+
+
+def test_the_checks_of_the_doctor_are_those_of_the_code() -> None:
+    documented = [(row[0].strip("`"), row[1]) for row in cells("operating.md", "The checks")]
+    assert documented == [(check.name, check.severity) for check in CHECKS]
 
 
 def test_the_exit_codes_are_those_of_the_command() -> None:

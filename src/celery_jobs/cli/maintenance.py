@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 
 import click
 
 from celery_jobs.cli.door import as_json, door, jobs_of, plugin_here
-from celery_jobs.cli.screen import print_json
+from celery_jobs.cli.findings import print_findings
+from celery_jobs.cli.screen import Screen, print_json
 
 __all__ = ["check", "migrate", "promote", "reap", "sweep"]
 
@@ -83,21 +83,22 @@ def migrate(context: click.Context, json: bool) -> None:
 
 
 @click.command()
+@click.option("--strict", is_flag=True, help="Warnings are failures too.")
 @as_json
 @door
-def check(context: click.Context, json: bool) -> None:
-    """Check that the records are consistent.
+def check(context: click.Context, strict: bool, json: bool) -> None:
+    """Examine settings, broker, database and jobs.
 
-    The exit code is 1 where an invariant is broken.
+    The exit code is 1 where an error is found, with --strict also where a warning is.
 
     \b
       celery -A shop jobs check
+      celery -A shop jobs check --strict --json
     """
-    violations = jobs_of(context).check()
+    findings = jobs_of(context).examine()
     if json:
-        print_json(asdict(violation) for violation in violations)
-    elif not violations:
-        click.echo("all invariants hold")
-    for violation in () if json else violations:
-        click.echo(f"invariant {violation.number}: {violation.rule}: job {violation.job_id}")
-    sys.exit(1 if violations else 0)
+        print_json(finding.to_json() for finding in findings)
+    else:
+        print_findings(Screen(), findings)
+    failures = {"error", "warning"} if strict else {"error"}
+    sys.exit(1 if any(finding.severity in failures for finding in findings) else 0)

@@ -1,0 +1,55 @@
+"""Jobs that wait in vain, and ends that nobody was told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery_jobs.doctor.finding import Check, check
+from celery_jobs.store import health
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery_jobs.plugin import Plugin
+
+__all__ = ["CHECKS"]
+
+LONGEST_UNTOLD = 300.0
+"""Seconds; the redispatcher tells what is untold every minute."""
+
+
+@check("sends-used-up", "error")
+def sends_used_up(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """Their messages go somewhere, and nobody claims the jobs."""
+    most = plugin.settings.max_sends
+    for queue, count in health.used_up(plugin.db, most).items():
+        yield (
+            f"{count:,} job(s) in the queue {queue!r} were sent {most} times, claimed by nobody, and no more",
+            "look who else consumes the queue: a worker without celery-jobs, or with another jobs database; "
+            "then cancel and replay them",
+        )
+
+
+@check("jobs-refused", "warning")
+def jobs_refused(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """Each waits for a worker that can run it."""
+    for task, count in health.refused(plugin.db).items():
+        yield (
+            f"{count:,} pending job(s) of the task {task!r} were refused by a worker that cannot run or read them",
+            "deploy the task to every worker of its queue, and let them accept its content type, "
+            f"before the jobs are sent {plugin.settings.max_refusals} times",
+        )
+
+
+@check("ends-untold", "warning")
+def ends_untold(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """Callers may be waiting for these."""
+    if count := health.untold(plugin.db, LONGEST_UNTOLD):
+        yield (
+            f"Celery has not heard of {count:,} end(s) for {LONGEST_UNTOLD / 60:g} minutes: callers may still wait",
+            "see whether the result backend answers; what is untold is told again every "
+            f"{plugin.settings.redispatch_interval:g} s by the redispatcher, which has to run",
+        )
+
+
+CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold)

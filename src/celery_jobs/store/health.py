@@ -1,0 +1,92 @@
+"""What the doctor asks of the jobs: who works, what waits in vain, what nobody was told.
+
+Each reads a partial index and counts at most `MOST` rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, func, or_, select
+
+from celery_jobs.states import FailureReason, Status
+from celery_jobs.store.db import now
+from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.tables import jobs, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement
+
+    from celery_jobs.store.db import Database
+
+__all__ = ["LiveWorker", "held_by_dead", "live_workers", "moment", "refused", "unserved", "untold", "used_up"]
+
+MOST = 10_000
+
+_pending = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
+_unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
+_due = and_(_pending, _unexpired, jobs.c.scheduled_at <= now(), ~is_paused(jobs.c.queue))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker whose heartbeat is young."""
+
+    hostname: str
+    queues: tuple[str, ...]
+
+
+def live_workers(db: Database, silence: float) -> list[LiveWorker]:
+    """The workers heard of within `silence` seconds, also where nobody declares the others dead."""
+    query = select(workers.c.hostname, workers.c.queues).where(
+        workers.c.dead_at.is_(None), workers.c.heartbeat_at >= now(-silence)
+    )
+    with db.reading() as connection:
+        return [LiveWorker(row.hostname, tuple(row.queues)) for row in connection.execute(query)]
+
+
+def unserved(db: Database, served: Collection[str]) -> dict[str, int]:
+    """How many jobs are due in each queue that is neither `served` nor paused."""
+    return _count(db, jobs.c.queue, _due, jobs.c.queue.not_in(served))
+
+
+def used_up(db: Database, max_sends: int) -> dict[str, int]:
+    """How many due jobs of each queue were sent `max_sends` times and not claimed: nobody sends them again."""
+    return _count(db, jobs.c.queue, _due, jobs.c.sent_at.is_not(None), jobs.c.send_count >= max_sends)
+
+
+def refused(db: Database) -> dict[str, int]:
+    """How many pending jobs of each task a worker could not run."""
+    reasons = (FailureReason.UNKNOWN_TASK, FailureReason.UNDECODABLE)
+    return _count(db, jobs.c.task, _pending, jobs.c.failure_reason.in_(reasons))
+
+
+def held_by_dead(db: Database) -> dict[str, int]:
+    """How many jobs each worker holds that was declared dead."""
+    held = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == workers.c.id)
+    return _count(db, workers.c.hostname, held, workers.c.dead_at.is_not(None))
+
+
+def untold(db: Database, seconds: float) -> int:
+    """How many ends Celery has not heard of for so many seconds."""
+    some = select(jobs.c.id).where(jobs.c.untold_at < now(-seconds)).limit(MOST).subquery()
+    with db.reading() as connection:
+        return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def moment(db: Database) -> datetime:
+    """What the database's clock says."""
+    with db.reading() as connection:
+        found: datetime = connection.execute(select(now())).scalar_one()
+        return found
+
+
+def _count(db: Database, by: Any, *conditions: ColumnElement[bool]) -> dict[str, int]:
+    some = select(func.coalesce(by, "").label("name")).where(*conditions).limit(MOST).subquery()
+    query = select(some.c.name, func.count().label("number")).group_by(some.c.name).order_by(some.c.name)
+    with db.reading() as connection:
+        return {row.name: row.number for row in connection.execute(query)}

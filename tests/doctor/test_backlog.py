@@ -1,0 +1,60 @@
+"""What the doctor finds of jobs that wait in vain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_jobs.states import FailureReason
+from celery_jobs.store import endings
+from tests.doctor.conftest import ask
+from tests.store.conftest import QUEUE, TASK, change, claim, shift, store
+
+if TYPE_CHECKING:
+    from celery_jobs.plugin import Plugin
+
+
+def test_jobs_that_are_not_sent_any_more(plugin: Plugin) -> None:
+    most = plugin.settings.max_sends
+    job = store(plugin.db)
+    change(plugin.db, job, send_count=most - 1)
+    assert ask(plugin, "sends-used-up") == []
+    change(plugin.db, job, send_count=most)
+    (finding,) = ask(plugin, "sends-used-up")
+    assert finding.severity == "error"
+    assert f"1 job(s) in the queue '{QUEUE}' were sent {most} times" in finding.words
+    claim(plugin.db, job)
+    assert ask(plugin, "sends-used-up") == []
+
+
+def test_jobs_that_the_promoter_has_still_to_send(plugin: Plugin) -> None:
+    change(plugin.db, store(plugin.db), send_count=plugin.settings.max_sends, sent_at=None)
+    assert ask(plugin, "sends-used-up") == []
+
+
+@pytest.mark.parametrize("reason", [FailureReason.UNKNOWN_TASK, FailureReason.UNDECODABLE])
+def test_jobs_that_workers_refuse(plugin: Plugin, reason: FailureReason) -> None:
+    job = store(plugin.db)
+    assert ask(plugin, "jobs-refused") == []
+    endings.refuse(plugin.db, job, reason, "no", 10)
+    (finding,) = ask(plugin, "jobs-refused")
+    assert (finding.severity, repr(TASK) in finding.words) == ("warning", True)
+    claim(plugin.db, job)
+    assert ask(plugin, "jobs-refused") == []
+
+
+def test_jobs_that_were_refused_to_their_end(plugin: Plugin) -> None:
+    endings.refuse(plugin.db, store(plugin.db), FailureReason.UNKNOWN_TASK, "no", 1)
+    assert ask(plugin, "jobs-refused") == []
+
+
+def test_ends_that_celery_has_not_heard_of(plugin: Plugin) -> None:
+    job = store(plugin.db)
+    endings.cancel(plugin.db, job)
+    shift(plugin.db, 290)
+    assert ask(plugin, "ends-untold") == []
+    shift(plugin.db, 20)
+    assert [finding.severity for finding in ask(plugin, "ends-untold")] == ["warning"]
+    endings.mark_told(plugin.db, job)
+    assert ask(plugin, "ends-untold") == []
