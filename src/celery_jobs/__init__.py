@@ -90,7 +90,6 @@ _HOMES = {
     "policy": (
         "Custom",
         "Exponential",
-        "Finding",
         "Fixed",
         "Policy",
     ),
@@ -116,6 +115,7 @@ __all__ = [
     "Event",
     "Exponential",
     "Filter",
+    "Finding",
     "Fixed",
     "InvalidJob",
     "InvalidSettings",
