@@ -24,6 +24,7 @@ def make_app(broker_url: str, database_url: str, install: bool = True, **conf: A
         jobs_queue_defaults={"retry_delays": [0.1, 0.2]},
         broker_connection_retry_on_startup=True,
         worker_prefetch_multiplier=1,
+        jobs_database_timeout=10,  # a busy machine is slow, not away
     )
     app.conf.update(**conf)
     if install:

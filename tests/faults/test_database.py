@@ -37,7 +37,7 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 def app(own_postgres: Postgres, broker_url: str) -> Iterator[Celery]:
     url = own_postgres.create_database("jobs")
     migrations.upgrade(url)
-    app = make_app(broker_url, url)
+    app = make_app(broker_url, url, jobs_database_timeout=2)
     yield app
     plugin_of(app).unchecked_db.dispose()
 
