@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_jobs.store import invariants, reads
-from celery_jobs.store.db import Database
-from tests.apps import make_app
-from tests.processes import Worker, wait_until
+from celery_jobs.store import reads
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from celery_jobs.store.db import Database
     from celery_jobs.store.rows import Job
+    from tests.processes import Worker
+
+    NewWorker = Callable[..., Worker]
 
 pytestmark = pytest.mark.slow
-
-NewWorker = Callable[..., Worker]
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    db = Database(database_url)
-    yield db
-    assert invariants.check(db) == []
-    db.dispose()
-
-
-@pytest.fixture
-def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[NewWorker]:
-    """Starts workers of tests/faults/shop.py and ends them all."""
-    started: list[Worker] = []
-
-    def new(**options: Any) -> Worker:
-        folder = tmp_path / f"worker-{len(started)}"
-        folder.mkdir()
-        options.setdefault("env", {"PYTHONPATH": str(Path(__file__).parents[2])})
-        worker = Worker("tests.faults.shop:app", folder, broker_url=broker_url, database_url=database_url, **options)
-        started.append(worker)
-        return worker.__enter__().wait_ready()
-
-    yield new
-    for worker in started:
-        worker.__exit__(None, None, None)
-
-
-@pytest.fixture
-def send(broker_url: str, database_url: str) -> Iterator[Callable[..., str]]:
-    app = make_app(broker_url, database_url)
-    yield lambda name, *args: str(app.send_task(f"tests.faults.shop.{name}", args).job_id)
-    app.celery_jobs.unchecked_db.dispose()
-    app.close()
 
 
 def only(db: Database, job_id: str) -> Job:
@@ -129,8 +97,6 @@ def is_free(file: str) -> bool:
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:
-    import os
-
     os.kill(pid, number)
 
 
