@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps
 from kombu.utils import json
 
+from celery_jobs.envelope import queue_of_delivery
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions
@@ -53,7 +54,9 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
         exchange=arrival.exchange,
         routing_key=arrival.routing_key,
     )
-    job = make_job(plugin, wire, message, arrival.routing_key, JobOptions(), scheduled_at=None, adopted=True)
+    delivery = {"exchange": arrival.exchange, "routing_key": arrival.routing_key}
+    queue = queue_of_delivery(plugin.app.amqp.queues, delivery)
+    job = make_job(plugin, wire, message, queue, JobOptions(), scheduled_at=None, adopted=True)
     enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection), point="adopt")
     emit(Kind.ADOPTED, job, job_id=enqueued.job_id)
     return enqueued.job_id

@@ -13,16 +13,27 @@ from celery_jobs.ids import new_id
 from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from kombu import Queue
 
     from celery_jobs.plugin import Plugin
 
-__all__ = ["JOB_HEADER", "capture", "decode_body", "decode_headers", "headers_for", "properties_for", "queue_of"]
+__all__ = [
+    "JOB_HEADER",
+    "capture",
+    "decode_body",
+    "decode_headers",
+    "headers_for",
+    "properties_for",
+    "queue_of",
+    "queue_of_delivery",
+]
 
 JOB_HEADER = "celery_job"
 """The message header that carries the job's id: our mark."""
 
-DELAYED_EXCHANGE = "celery_delayed_27"
+DELAYED_EXCHANGE, DELAYED_PREFIX = "celery_delayed_27", "celery_delayed_"
 _NOT_PROPERTIES = frozenset(
     [
         "exchange",
@@ -97,6 +108,19 @@ def queue_of(options: dict[str, Any]) -> str:
         return str(routing_key).rsplit(".", 1)[-1]
     declared = options.get("declare") or ()
     return str(getattr(declared[0], "name", None) or routing_key) if declared else str(routing_key)
+
+
+def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) -> str:
+    """The Celery queue that a message was delivered from, by its exchange and routing key."""
+    exchange, routing_key = delivery.get("exchange") or "", str(delivery.get("routing_key") or "")
+    if exchange.startswith(DELAYED_PREFIX):
+        return routing_key.rsplit(".", 1)[-1]
+    if not exchange:
+        return routing_key
+    way = (exchange, routing_key)
+    return next(
+        (name for name, queue in queues.items() if (queue.exchange.name, queue.routing_key) == way), routing_key
+    )
 
 
 def decode_headers(message: Message) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs import failpoints, soft_limit
 from celery_jobs.claiming import claim_job
-from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.envelope import JOB_HEADER, queue_of_delivery
 from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import tolerated
 from celery_jobs.states import FailureReason
@@ -211,7 +211,7 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
         from celery_jobs.adoption import adopt
 
         job_id = adopt(plugin, arrival)
-    queue = (request.get("delivery_info") or {}).get("routing_key") or ""
+    queue = queue_of_delivery(plugin.app.amqp.queues, request.get("delivery_info") or {})
     asked = time.monotonic()
     claim = claim_job(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
     if claim is None:
