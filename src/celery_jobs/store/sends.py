@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
@@ -58,7 +59,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
     )
-    return db.run(lambda connection: _take(db, connection, due), point="take")
+    return db.run(partial(_take, db, due, {}), point="take")
 
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -66,7 +67,7 @@ def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     chosen = select(jobs.c.id).where(
         jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), _waiting, _unexpired, ~is_paused(jobs.c.queue)
     )
-    return db.run(lambda connection: _take(db, connection, chosen), point="take")
+    return db.run(partial(_take, db, chosen, {}), point="take")
 
 
 def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: int) -> list[Outgoing]:
@@ -83,7 +84,7 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
         .order_by(jobs.c.id)
         .limit(limit)
     )
-    return db.run(lambda connection: _take(db, connection, overdue), point="take")
+    return db.run(partial(_take, db, overdue, {}), point="take")
 
 
 def _wait(after: float) -> ColumnElement[float]:
@@ -93,19 +94,32 @@ def _wait(after: float) -> ColumnElement[float]:
     return case(*steps, else_=literal(LONGEST_WAIT))
 
 
-def _take(db: Database, connection: Connection, chosen: Any) -> list[Outgoing]:
+def _take(db: Database, chosen: Any, mine: dict[str, datetime], connection: Connection) -> list[Outgoing]:
+    """Mark as sent, and give, what is chosen. A repetition after a lost reply finds what it took, by `sent_at`."""
+    ids = _still_taken(connection, mine) if mine else []
+    if not ids:
+        mine.clear()
+        mine.update(_mark_sent(connection, chosen))
+    rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(ids or mine)).order_by(jobs.c.scheduled_at))
+    return [_read(row) for row in rows]
+
+
+def _still_taken(connection: Connection, mine: dict[str, datetime]) -> list[str]:
+    rows = connection.execute(select(jobs.c.id, jobs.c.sent_at).where(jobs.c.id.in_(mine), _waiting))
+    return [row.id for row in rows if row.sent_at == mine[row.id]]
+
+
+def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
     locked = [row.id for row in connection.execute(chosen.with_for_update(skip_locked=True, of=jobs))]
     if not locked:
-        return []
+        return {}
     taken = connection.execute(
         update(jobs)
         .where(jobs.c.id.in_(locked), _waiting)
         .values(sent_at=now(), send_count=jobs.c.send_count + 1)
-        .returning(jobs.c.id)
+        .returning(jobs.c.id, jobs.c.sent_at)
     )
-    ids = [row.id for row in taken]
-    rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(ids)).order_by(jobs.c.scheduled_at))
-    return [_read(row) for row in rows]
+    return {row.id: row.sent_at for row in taken}
 
 
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -152,6 +166,8 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
     What is on its way and due already is not sent again, what is in a paused queue not before its end.
     """
 
+    taken: dict[str, datetime] = {}
+
     def transition(connection: Connection) -> tuple[set[str], list[Outgoing]]:
         mine = or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
         # Whoever is at one of them now is about to start, end or retry it: nobody is waited for.
@@ -162,7 +178,7 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
         due = update(jobs).where(jobs.c.id.in_(ids), _waiting, ahead)
         held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
         unpaused = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), ~is_paused(jobs.c.queue))
-        return {row.original_id for row in waiting}, _take(db, connection, unpaused)
+        return {row.original_id for row in waiting}, _take(db, unpaused, taken, connection)
 
     return db.run(transition)
 
