@@ -53,7 +53,8 @@ def lose(
             return _end_pending(connection, job_id, row.original_id, FinalStatus.CANCELLED, None)
         if lost.losses < max_losses:
             return True
-        failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {lost.losses} times")
+        times = "once" if lost.losses == 1 else f"{lost.losses} times"
+        failure = Failure(FailureReason.WORKER_LOST, "WorkerLost", f"its worker was lost {times}")
         return _end_pending(connection, job_id, row.original_id, verdict_of(lost.retries_enabled), failure)
 
     run = db.persist if patient else db.run
