@@ -28,15 +28,15 @@ def db(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Starts workers of tests/faults/shop.py, `start(*arguments, **options of Worker)`, and ends them all."""
+    """Starts workers, `start(*arguments, **options of Worker)`, of tests/faults/shop.py or `app`; ends them all."""
     started: list[Worker] = []
 
-    def new(*arguments: str, **options: Any) -> Worker:
+    def new(*arguments: str, app: str = "tests.faults.shop:app", **options: Any) -> Worker:
         folder = tmp_path / f"worker-{len(started)}"
         folder.mkdir()
         options.setdefault("broker_url", broker_url)
         options["env"] = {"PYTHONPATH": str(SOURCE.parent)} | options.get("env", {})
-        worker = Worker("tests.faults.shop:app", folder, *arguments, database_url=database_url, **options)
+        worker = Worker(app, folder, *arguments, database_url=database_url, **options)
         started.append(worker)
         return worker.__enter__().wait_ready()
 
@@ -47,8 +47,13 @@ def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[Callab
 
 @pytest.fixture
 def send(broker_url: str, database_url: str) -> Iterator[Callable[..., str]]:
-    """Enqueues a task of tests/faults/shop.py by name, `send("add", 1, 2)`; returns the job's id."""
+    """Enqueues a task of tests/faults by name, `send("shop.add", 1, 2)` or `send("add", 1, 2)`; gives the job's id."""
     app = make_app(broker_url, database_url)
-    yield lambda name, *args: str(app.send_task(f"tests.faults.shop.{name}", args).job_id)
+
+    def send(name: str, *args: Any) -> str:
+        module, _, task = name.rpartition(".")
+        return str(app.send_task(f"tests.faults.{module or 'shop'}.{task}", args).job_id)
+
+    yield send
     plugin_of(app).unchecked_db.dispose()
     app.close()
