@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
 from celery_jobs.events import DETAILS, Event, subscribe, unsubscribe
 from tests.servers.databases import Databases
-from tests.servers.postgres import ServerUnavailable, start_postgres
+from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 from tests.servers.rabbitmq import start_rabbitmq
 
 if TYPE_CHECKING:
@@ -105,6 +105,28 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[Databases]:
         _note(pytestconfig, "PostgreSQL", f"{server.version()}, started for the tests")
         yield server
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server of the module's own, to be stopped, killed and frozen."""
+    try:
+        server = start_postgres(tmp_path_factory.mktemp("postgres"), durable=True)
+    except ServerUnavailable as error:
+        pytest.skip(f"PostgreSQL is not available: {error}")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def fragile_url(own_postgres: Postgres) -> Iterator[str]:
+    """A fresh, migrated database on a server that the test may stop; the next test has the server running again."""
+    url = own_postgres.create_database("fragile")
+    _migrate(url)
+    yield url
+    if own_postgres.process.poll() is not None:
+        own_postgres.start()
+    own_postgres.drop_database("fragile")
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,9 @@ _CELERY_OPTIONS = frozenset(
     ]
 )
 
+_KNOWN = (NAMES - {"job_priority"}) | _CELERY_OPTIONS | {"priority"}
+"""At these doors our priority is called `priority`."""
+
 
 def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Any:
     """Enqueue a task by name, `priority` higher first; gives Celery's result. Raises InvalidJob."""
@@ -74,11 +77,10 @@ def _require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
 
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
-    known = NAMES | _CELERY_OPTIONS | {"priority"}
     for name in options:
-        if name not in known or name == "job_priority":
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_KNOWN))}"
             raise InvalidJob(name, f"unknown option; {hint}")
 
 

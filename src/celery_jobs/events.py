@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DETAILS", "Event", "Kind", "emit", "subscribe", "subscribers", "unsubscribe"]
+__all__ = ["DETAILS", "FIELDS", "Event", "Kind", "emit", "subscribe", "subscribers", "unsubscribe"]
 
 Subscriber = Callable[["Event"], object]
 
@@ -86,7 +86,8 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = ("original_id", "task_id", "task", "queue", "attempt_number")
+FIELDS = ("original_id", "task_id", "task", "queue", "attempt_number")
+"""What an event says of its job beside the `job_id`, by the names that it has in a job too."""
 
 
 def subscribe(subscriber: Subscriber) -> Subscriber:
@@ -107,9 +108,9 @@ def subscribers() -> tuple[Subscriber, ...]:
 
 def emit(kind: Kind, job: Any = None, **details: Any) -> None:
     """Tell an event of `job` (anything with the fields of a job), or of the fields in `details` alone."""
-    known = {name: getattr(job, name, None) for name in _FIELDS} if job is not None else {}
+    known = {name: getattr(job, name, None) for name in FIELDS} if job is not None else {}
     known["job_id"] = details.pop("job_id", None) or getattr(job, "id", None)
-    for name in _FIELDS:
+    for name in FIELDS:
         if name in details:
             known[name] = details.pop(name)
     event = Event(kind, details=details, **known)

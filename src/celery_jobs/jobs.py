@@ -13,7 +13,6 @@ from celery_jobs.bulk import Preview
 from celery_jobs.errors import AmbiguousId, JobNotFound, WaitTimeout
 from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
-from celery_jobs.redaction import redact_text
 from celery_jobs.runs import Page, Run, make_run, masked
 from celery_jobs.store import invariants, reads, stats
 from celery_jobs.store.filters import Filter
@@ -227,14 +226,8 @@ class Jobs:
 
     def error_groups(self, limit: int = 20) -> List[ErrorGroup]:
         """The dead letters by task and class of error, the most frequent first, at most `limit` groups."""
-        names = self._plugin.settings.redacted
         groups = stats.error_groups(self._plugin.db, limit)
-        return [
-            group
-            if group.error_message is None
-            else replace(group, error_message=redact_text(group.error_message, names))
-            for group in groups
-        ]
+        return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
 
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from celery_jobs.events import Kind
+from celery_jobs.events import FIELDS, Kind
 
 if TYPE_CHECKING:
     from celery_jobs.events import Event
@@ -70,4 +70,4 @@ def log(event: Event) -> None:
     logger.log(level, wording, {**fields, **event.details}, extra={"event": str(event.kind), **fields})
 
 
-_FIELDS = ("job_id", "original_id", "task_id", "task", "queue", "attempt_number")
+_FIELDS = ("job_id", *FIELDS)

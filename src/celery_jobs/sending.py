@@ -44,9 +44,8 @@ class Sender:
 
     def guarded(self, producer: Producer, act: Callable[[], object]) -> bool:
         """Do something with the broker; False, and the breaker opens, where the broker failed."""
-        self.bound(producer)
         try:
-            _connect(producer)
+            self.connect(producer)
             act()
         except broker_errors(producer):
             self.breaker.failed()
@@ -54,6 +53,11 @@ class Sender:
             return False
         self.breaker.succeeded()
         return True
+
+    def connect(self, producer: Producer) -> None:
+        """Connect where it is not, waiting no longer than a send may; raises what `broker_errors` lists."""
+        self._bound(producer)
+        _connect(producer)
 
     def announce_result(self, task_id: str, producer: Producer | None = None) -> bool:
         """What `send_task` does before the seam: rpc:// declares its reply queue; False where the broker failed.
@@ -131,7 +135,7 @@ class Sender:
         known = job.queue in queues or (job.message.exchange == "" and queues.create_missing)
         return [queues[job.queue]] if known else []
 
-    def bound(self, producer: Producer) -> None:
+    def _bound(self, producer: Producer) -> None:
         """Bound how long a producer's connection waits for the broker; consumers have connections of their own."""
         connection, seconds = producer.connection, self.plugin.settings.broker_timeout
         connection.connect_timeout = min(connection.connect_timeout or seconds, seconds)

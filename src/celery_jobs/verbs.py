@@ -77,24 +77,6 @@ class Verb(ABC):
         found = {chain[0].id: self._refusal(chain) for chain in reads.runs_of(self.db, ids)}
         return {id: found[id] if id in found else JobNotFound(id) for id in ids}
 
-    def _note_gone(self, kind: Kind, chains: list[Chain], gone: dict[str, int], refused: Refusals) -> None:
-        for chain in chains:
-            if chain[0].id in gone:
-                emit(kind, chain[-1])
-        left = [chain[0].id for chain in chains if chain[0].id not in gone]
-        found = {chain[0].id: chain for chain in reads.runs_of(self.db, left)}
-        refused.update({id: self._why_left(found[id]) if id in found else JobNotFound(id) for id in left})
-
-    def _why_left(self, chain: Chain) -> JobsError:
-        """Why a run was not deleted that could have been by its rows."""
-        original = chain[0]
-        if original.untold_at is None:
-            return self._refusal(chain) or _running(original.id)
-        return JobUntold(
-            f"the end of the job {original.id} could not be told to Celery yet: its result store does not answer; "
-            "try again when it does"
-        )
-
 
 class Replay(Verb):
     """Begin a new chain with the configuration of an ended run, sent at once (semantics.md section 7)."""
@@ -200,10 +182,11 @@ class Fire(Verb):
         return _running(original.id) if chain[-1].status == Status.PROCESSING else None
 
 
-class Purge(Verb):
-    """Delete entries of the dead-letter queue for good (semantics.md section 7)."""
+class Removal(Verb):
+    """Delete runs for good, with all their attempts."""
 
-    name = "purge"
+    kind: Kind
+    """The event of it."""
 
     def __init__(self, plugin: Plugin) -> None:
         super().__init__(plugin)
@@ -211,14 +194,50 @@ class Purge(Verb):
         """Attempts deleted, by original."""
 
     def __call__(self, chains: list[Chain], dry_run: bool = False) -> Refusals:
-        """Purge these runs."""
+        """Delete these runs."""
         allowed, refused = self._judge(chains)
         if not dry_run:
-            _tell(self.plugin, [chain[0].id for chain in allowed if chain[0].untold_at is not None], again=True)
-            gone = dead_letters.purge(self.db, [chain[0].id for chain in allowed])
-            self._note_gone(Kind.PURGED, allowed, gone, refused)
+            self._settle(allowed)
+            gone = self._remove([chain[0].id for chain in allowed])
+            self._note_gone(allowed, gone, refused)
             self.outcome.update(gone)
         return refused
+
+    def _settle(self, chains: list[Chain]) -> None:
+        """Tell Celery of the ends that it has not heard of: of what is gone nobody could."""
+        _tell(self.plugin, [chain[0].id for chain in chains if chain[0].untold_at is not None], again=True)
+
+    @abstractmethod
+    def _remove(self, original_ids: list[str]) -> dict[str, int]:
+        """Delete what may go of these; the attempts deleted, by original."""
+
+    def _note_gone(self, chains: list[Chain], gone: dict[str, int], refused: Refusals) -> None:
+        for chain in chains:
+            if chain[0].id in gone:
+                emit(self.kind, chain[-1])
+        left = [chain[0].id for chain in chains if chain[0].id not in gone]
+        found = {chain[0].id: chain for chain in reads.runs_of(self.db, left)}
+        refused.update({id: self._why_left(found[id]) if id in found else JobNotFound(id) for id in left})
+
+    def _why_left(self, chain: Chain) -> JobsError:
+        """Why a run was not deleted that could have been by its rows."""
+        original = chain[0]
+        if original.untold_at is None:
+            return self._refusal(chain) or _running(original.id)
+        return JobUntold(
+            f"the end of the job {original.id} could not be told to Celery yet: its result store does not answer; "
+            "try again when it does"
+        )
+
+
+class Purge(Removal):
+    """Delete entries of the dead-letter queue for good (semantics.md section 7)."""
+
+    name = "purge"
+    kind = Kind.PURGED
+
+    def _remove(self, original_ids: list[str]) -> dict[str, int]:
+        return dead_letters.purge(self.db, original_ids)
 
     def _refusal(self, chain: Chain) -> JobsError | None:
         if chain[0].final_status == FinalStatus.DEAD_LETTERED:
@@ -226,30 +245,22 @@ class Purge(Verb):
         return NotDeadLettered(f"the job {chain[0].id} is not in the dead-letter queue")
 
 
-class Delete(Verb):
+class Delete(Removal):
     """Delete runs that wait or have ended outside the dead-letter queue (semantics.md section 7)."""
 
     name = "delete"
+    kind = Kind.DELETED
 
-    def __init__(self, plugin: Plugin) -> None:
-        super().__init__(plugin)
-        self.outcome: dict[str, int] = {}
-        """Attempts deleted, by original."""
+    def _settle(self, chains: list[Chain]) -> None:
+        """What waits is cancelled first, so that Celery hears of it."""
+        waiting = [chain[0].id for chain in chains if chain[0].ended_at is None]
+        for original_id in waiting:
+            endings.cancel(self.db, original_id, waiting_only=True)
+        _tell(self.plugin, waiting)
+        super()._settle(chains)
 
-    def __call__(self, chains: list[Chain], dry_run: bool = False) -> Refusals:
-        """Delete these runs; what waits is cancelled first, so that Celery hears of it."""
-        allowed, refused = self._judge(chains)
-        if not dry_run:
-            waiting = [chain[0].id for chain in allowed if chain[0].ended_at is None]
-            for original_id in waiting:
-                endings.cancel(self.db, original_id, waiting_only=True)
-            untold = [chain[0].id for chain in allowed if chain[0].untold_at is not None]
-            _tell(self.plugin, waiting)
-            _tell(self.plugin, untold, again=True)
-            gone = dead_letters.delete(self.db, [chain[0].id for chain in allowed])
-            self._note_gone(Kind.DELETED, allowed, gone, refused)
-            self.outcome.update(gone)
-        return refused
+    def _remove(self, original_ids: list[str]) -> dict[str, int]:
+        return dead_letters.delete(self.db, original_ids)
 
     def _refusal(self, chain: Chain) -> JobsError | None:
         if chain[0].final_status == FinalStatus.DEAD_LETTERED:

@@ -10,34 +10,20 @@ from redis import Redis
 
 from celery_jobs import Jobs, StoreUnavailable
 from celery_jobs.plugin import plugin_of
-from celery_jobs.store import migrations
 from tests.apps import make_app, working
 from tests.processes import wait_until
-from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from celery import Celery
 
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A PostgreSQL of the test's own, to be stopped."""
-    try:
-        server = start_postgres(tmp_path / "postgres", durable=True)
-    except ServerUnavailable as error:
-        pytest.skip(f"PostgreSQL is not available: {error}")
-    with server:
-        yield server
+    from tests.servers.postgres import Postgres
 
 
 @pytest.fixture
-def app(own_postgres: Postgres, broker_url: str) -> Iterator[Celery]:
-    url = own_postgres.create_database("jobs")
-    migrations.upgrade(url)
-    app = make_app(broker_url, url, jobs_database_timeout=2)
+def app(fragile_url: str, broker_url: str) -> Iterator[Celery]:
+    app = make_app(broker_url, fragile_url, jobs_database_timeout=2)
     yield app
     plugin_of(app).unchecked_db.dispose()
 

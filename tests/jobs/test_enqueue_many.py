@@ -18,12 +18,10 @@ from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
 from celery_jobs.store import enqueue as enqueue_store
-from celery_jobs.store import migrations
 from celery_jobs.store.tables import messages
 from tests.apps import make_app, working
 from tests.jobs.conftest import ADD, BOOM, Broker, count, declare, pause, succeed
 from tests.processes import wait_until
-from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from celery_jobs.store.db import Database
+    from tests.servers.postgres import Postgres
 
 
 def adds(number: int, **options: Any) -> list[dict[str, Any]]:
@@ -396,21 +395,9 @@ def test_without_a_broker_the_rows_are_there_unsent_and_promoted_later(own_valke
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    try:
-        server = start_postgres(tmp_path / "postgres")
-    except ServerUnavailable as error:
-        pytest.skip(f"PostgreSQL is not available: {error}")
-    with server:
-        yield server
-
-
-@pytest.fixture
-def shaky(own_postgres: Postgres, broker_url: str) -> Iterator[Celery]:
+def shaky(fragile_url: str, broker_url: str) -> Iterator[Celery]:
     """An app whose database can be stopped."""
-    url = own_postgres.create_database("jobs")
-    migrations.upgrade(url)
-    app = declare(make_app(broker_url, url))
+    app = declare(make_app(broker_url, fragile_url))
     yield app
     plugin_of(app).unchecked_db.dispose()
     app.close()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from sqlalchemy import delete, select, update
 
+from celery_jobs.errors import JobsError
 from celery_jobs.ids import new_id
-from celery_jobs.store import attempts, chains, enqueue, invariants
+from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants
 from celery_jobs.store.db import Database, now
-from celery_jobs.store.rows import Claim, Failure, Job, Message, NewJob
+from celery_jobs.store.rows import Claim, Enqueued, Failure, Job, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, queues, services, workers
 from tests.processes import wait_until
 
@@ -114,6 +115,14 @@ def dead_letter(db: Database, **overrides: Any) -> str:
     job = begin(db, **overrides)
     assert chains.bury(db, job, FAILURE) is not None
     return job.id
+
+
+def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
+    """Begin one chain, a replay of the ended run `new.replay_of`; raises what refuses it."""
+    (outcome,) = dead_letters.replay_all(db, [new], force)
+    if isinstance(outcome, JobsError):
+        raise outcome
+    return outcome
 
 
 def stored(db: Database, job_id: str) -> Job:

@@ -25,6 +25,7 @@ from tests.store.conftest import (
     new_job,
     pause,
     race,
+    replay,
     retry,
     snapshot,
     store,
@@ -138,7 +139,7 @@ def test_racing_inserts_of_the_same_keys_make_each_once(db: Database) -> None:
 
 def test_of_many_replays_each_is_begun_or_refused(db: Database) -> None:
     dead, done, waiting, twice = dead_letter(db, **KEY), complete(db, store(db)), store(db), dead_letter(db)
-    dead_letters.replay(db, new_job(replay_of=twice))
+    replay(db, new_job(replay_of=twice))
     gone = new_id()
     new = [new_job(replay_of=id) for id in (dead, waiting, done, gone, twice)]
     outcomes = dead_letters.replay_all(db, new)
@@ -159,11 +160,11 @@ def test_replays_take_their_keys_over(db: Database) -> None:
 def test_racing_replays_of_overlapping_sets_begin_each_once(db: Database) -> None:
     dead = [dead_letter(db) for _ in range(12)]
 
-    def replay(ids: list[str]) -> int:
+    def begun(ids: list[str]) -> int:
         outcomes = dead_letters.replay_all(db, [new_job(replay_of=id) for id in ids])
         return sum(isinstance(outcome, Enqueued) for outcome in outcomes)
 
-    assert sum(race(*(partial(replay, ids) for ids in (dead, dead[::-1], dead[4:], dead[:8])))) == 12
+    assert sum(race(*(partial(begun, ids) for ids in (dead, dead[::-1], dead[4:], dead[:8])))) == 12
     assert count(db, jobs) == 24
 
 

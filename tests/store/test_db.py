@@ -16,11 +16,9 @@ from sqlalchemy import select, text
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.store import db as db_module
-from celery_jobs.store import migrations
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.tables import jobs
 from tests.processes import SOURCE
-from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 from tests.store.conftest import complete, count, race, store
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
+
+    from tests.servers.postgres import Postgres
 
 WRITERS, WRITES = 8, 15
 
@@ -91,28 +91,12 @@ def _url(db: Database) -> str:
     return db.url.render_as_string(hide_password=False)
 
 
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A server to stop and to start."""
-    try:
-        server = start_postgres(tmp_path_factory.mktemp("postgres"))
-    except ServerUnavailable as error:
-        pytest.skip(f"PostgreSQL is not available: {error}")
-    with server:
-        yield server
-
-
 @pytest.fixture
-def fragile(own_postgres: Postgres) -> Iterator[Database]:
+def fragile(fragile_url: str) -> Iterator[Database]:
     """A migrated database on a server that the test may stop."""
-    own_postgres.create_database("fragile")
-    database = Database(own_postgres.url("fragile"))
-    migrations.upgrade(database)
+    database = Database(fragile_url)
     yield database
     database.dispose()
-    if own_postgres.process.poll() is not None:
-        own_postgres.start()
-    own_postgres.drop_database("fragile")
 
 
 def test_the_databases_clock_is_the_clock(db: Database) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound
 from celery_jobs.ids import new_id
 from celery_jobs.store import chains, endings, reads
-from celery_jobs.store.dead_letters import purge, replay, sweep_dead_letters, sweep_history
+from celery_jobs.store.dead_letters import purge, sweep_dead_letters, sweep_history
 from celery_jobs.store.enqueue import enqueue
 from celery_jobs.store.tables import jobs, messages
 from tests.store.conftest import (
@@ -22,6 +22,7 @@ from tests.store.conftest import (
     new_job,
     new_message,
     race,
+    replay,
     retry,
     shift,
     snapshot,

@@ -11,7 +11,6 @@ import pytest
 from celery_jobs.ids import new_id
 from celery_jobs.states import FinalStatus, Status, parse_filter
 from celery_jobs.store import chains, endings, reads
-from celery_jobs.store.dead_letters import replay
 from celery_jobs.store.filters import Filter
 from celery_jobs.store.rows import Failure, Job
 from tests.store.conftest import (
@@ -22,6 +21,7 @@ from tests.store.conftest import (
     complete,
     dead_letter,
     new_job,
+    replay,
     retry,
     shift,
     store,

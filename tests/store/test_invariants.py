@@ -8,7 +8,6 @@ import pytest
 from celery_jobs.ids import new_id
 from celery_jobs.store import chains, endings
 from celery_jobs.store.db import Database
-from celery_jobs.store.dead_letters import replay
 from celery_jobs.store.invariants import INVARIANTS, check
 from tests.store.conftest import (
     FAILURE,
@@ -18,6 +17,7 @@ from tests.store.conftest import (
     complete,
     dead_letter,
     new_job,
+    replay,
     retry,
     shift,
     stored,

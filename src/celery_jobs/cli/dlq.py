@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from celery_jobs.cli.runs import limited, print_page, print_whole, with_tracebac
 from celery_jobs.cli.runs_table import print_dead_letters
 from celery_jobs.cli.screen import tell
 from celery_jobs.cli.text import plural
+from celery_jobs.cli.verbs import replay_chosen
 from celery_jobs.states import FinalStatus
 
 if TYPE_CHECKING:
@@ -78,12 +78,9 @@ def replay_dead(context: click.Context, chosen: Chosen, reason: str | None, forc
       celery -A shop jobs dlq replay --all --rate 50/s --yes
     """
     jobs = jobs_of(context)
-    dead = [_dead_letter(jobs, id) for id in chosen.ids]
-    if chosen.is_single:
-        run = jobs.replay(dead[0], reason=reason, force=force)
-        tell(run.to_json(), f"{run.replay_of} is replayed as {run.id}", chosen.json)
-    else:
-        act(jobs, chosen, "replay", partial(jobs.replay_many, reason=reason, force=force))
+    for id in chosen.ids:
+        _dead_letter(jobs, id)
+    replay_chosen(jobs, chosen, reason, force)
 
 
 @dlq.command("purge")

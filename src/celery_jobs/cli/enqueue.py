@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from celery_jobs.jobs import Jobs
-    from celery_jobs.runs import EnqueueOutcome, Run
+    from celery_jobs.runs import Run
 
 __all__ = ["enqueue"]
 
@@ -111,17 +112,18 @@ def _enqueue_one(jobs: Jobs, item: dict[str, Any], wait: float | None, json: boo
     outcome = jobs.enqueue_many([item])[0]
     if outcome.error is not None:
         raise Refused(outcome.error)
-    run = jobs.get(str(outcome.job_id))
-    marks = {"deduplicated": outcome.deduplicated, "payload_mismatch": outcome.payload_mismatch}
+    id = str(outcome.job_id)
+    run = jobs.get(id) if wait is None else jobs.wait(id, None if wait == float("inf") else wait)
+    run = replace(run, deduplicated=outcome.deduplicated, payload_mismatch=outcome.payload_mismatch)
     if wait is None:
-        tell({**run.to_json(), **marks}, _words(run, outcome), json)
+        tell(run.to_json(), _words(run), json)
     else:
-        print_end(jobs.wait(run.id, None if wait == float("inf") else wait), json, marks)
+        print_end(run, json)
 
 
-def _words(run: Run, outcome: EnqueueOutcome) -> str:
-    if outcome.deduplicated:
-        other = ", with other arguments" if outcome.payload_mismatch else ""
+def _words(run: Run) -> str:
+    if run.deduplicated:
+        other = ", with other arguments" if run.payload_mismatch else ""
         return f"{run.id} has that key already{other}: it is {run.final_status or run.status}"
     later = (run.scheduled_at - run.created_at).total_seconds() >= 1
     return f"{run.id} is enqueued on {run.queue}" + (f", due {moment(run.scheduled_at)}" if later else "")

@@ -109,10 +109,10 @@ def wait(context: click.Context, id: str, timeout: float | None, json: bool) -> 
     print_end(jobs.wait(jobs.find(id), timeout), json)
 
 
-def print_end(run: Run, json: bool, more: dict[str, Any] | None = None) -> None:
+def print_end(run: Run, json: bool) -> None:
     """How a run ended; ends the command with the exit code of it."""
     if json:
-        print_json([{**run.to_json(), **(more or {})}])
+        print_json([run.to_json()])
     else:
         click.echo(_ending(run))
     sys.exit(0 if run.final_status == FinalStatus.SUCCESS else REFUSED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from celery_jobs.cli.text import safe
+from celery_jobs.moments import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Screen:
 def print_json(values: Iterable[Any]) -> None:
     """One JSON object a line, moments as ISO 8601 in UTC."""
     for value in values:
-        click.echo(jsonlib.dumps(value, default=_plain))
+        click.echo(jsonlib.dumps(value, default=lambda other: str(plain(other))))
 
 
 def tell(value: Any, words: str, json: bool) -> None:
@@ -77,9 +77,3 @@ def say(words: str) -> None:
 def state(name: str) -> Text:
     """A state in its colour."""
     return Text(name, _COLOURS.get(name, ""))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return str(value)

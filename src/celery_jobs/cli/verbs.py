@@ -14,8 +14,9 @@ from celery_jobs.cli.text import plural
 
 if TYPE_CHECKING:
     from celery_jobs.cli.bulk import Chosen
+    from celery_jobs.jobs import Jobs
 
-__all__ = ["cancel", "delete", "fire", "replay"]
+__all__ = ["cancel", "delete", "fire", "replay", "replay_chosen"]
 
 
 @click.command()
@@ -33,7 +34,11 @@ def replay(context: click.Context, chosen: Chosen, reason: str | None, force: bo
       celery -A shop jobs replay 0199b2f4 --reason "stock is back"
       celery -A shop jobs replay --error-type ConnectionError --dead-since 2h --rate 50/s
     """
-    jobs = jobs_of(context)
+    replay_chosen(jobs_of(context), chosen, reason, force)
+
+
+def replay_chosen(jobs: Jobs, chosen: Chosen, reason: str | None, force: bool) -> None:
+    """Replay what was chosen: one run at once, many as every bulk verb is done."""
     if chosen.is_single:
         run = jobs.replay(jobs.find(chosen.ids[0]), reason=reason, force=force)
         tell(run.to_json(), f"{run.replay_of} is replayed as {run.id}", chosen.json)

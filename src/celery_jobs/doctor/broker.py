@@ -71,9 +71,7 @@ def _redis(plugin: Plugin) -> Iterator[Any]:
 def _connected(plugin: Plugin) -> Iterator[Any]:
     """A connection of its own, as impatient as the sender's."""
     with plugin.app.connection_for_write() as connection:
-        sender_of(plugin).bound(Producer(connection))
-        tries = max(0, len(connection.alt) - 1)
-        connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0)
+        sender_of(plugin).connect(Producer(connection))
         yield connection
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery_jobs.doctor.addresses import is_remote
 from celery_jobs.doctor.finding import Check, check
-from celery_jobs.store import health, invariants, migrations
+from celery_jobs.store import invariants, migrations, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,9 @@ def outdated(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """A SQLite file is made and upgraded by itself."""
     if plugin.unchecked_db.is_sqlite:
         return
-    version = migrations.current(plugin.unchecked_db)
-    if version is None or version in migrations.VERSIONS[:-1]:
-        state = "has no tables yet" if version is None else f"has version {version}, older than {migrations.HEAD}"
-        yield f"the jobs database {plugin.where} {state}", "run: celery -A <your app> jobs migrate"
+    problem = migrations.problem(plugin.unchecked_db)
+    if problem is not None:
+        yield f"the jobs database {plugin.where} {problem}", "run: celery -A <your app> jobs migrate"
 
 
 @check("schema-newer", "info")
@@ -74,7 +73,7 @@ def clock_differs(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """The database's clock decides; SQLite has this machine's."""
     if plugin.db.is_sqlite:
         return
-    before, database, after = _machine_time(), health.moment(plugin.db), _machine_time()
+    before, database, after = _machine_time(), reads.database_time(plugin.db), _machine_time()
     skew = max((before - database).total_seconds(), (database - after).total_seconds())
     if skew > MOST_SKEW:
         yield (

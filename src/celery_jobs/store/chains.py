@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, literal, null, select, update
+from sqlalchemy import literal, select, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.attempts import lock_original, mark_finished
 from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import SEND_AT_ONCE, is_paused
+from celery_jobs.store.enqueue import timing
 from celery_jobs.store.tables import Timestamp, jobs, messages
 
 if TYPE_CHECKING:
@@ -119,15 +119,12 @@ def _insert_next(db: Database, connection: Connection, job: Claim, following: Ne
         policy_retries=row["policy_retries"] + int(following.by_policy),
         is_retry=True,
         status=Status.PENDING,
-        created_at=now(),
-        scheduled_at=due,
         queue=following.queue or row["queue"],
     )
     if following.message is not None:
         connection.execute(messages.insert().values(asdict(following.message)))
         values.update(message_id=following.message.id, expires_at=following.expires_at)
-    soon = and_(literal(due, Timestamp) <= now(SEND_AT_ONCE), ~is_paused(literal(values["queue"])))
-    values.update(sent_at=case((soon, now()), else_=null()), send_count=case((soon, 1), else_=0))
+    values.update(timing(literal(due, Timestamp), literal(values["queue"])))
     stored = connection.execute(
         db.insert(jobs).values(values).returning(jobs.c.id, jobs.c.attempt_number, jobs.c.sent_at)
     ).one()

@@ -12,7 +12,7 @@ from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsEr
 from celery_jobs.states import FinalStatus
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
-from celery_jobs.store.tables import jobs, messages
+from celery_jobs.store.tables import jobs, messages, of_chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,22 +22,15 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
     from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["delete", "purge", "replay", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
-
-
-def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
-    """Begin the chain `new`, a replay of the ended run `new.replay_of`, which keeps its verdict.
-
-    The idempotency key goes over to the new chain. Raises JobNotFound, JobNotEnded, AlreadyReplayed.
-    """
-    (outcome,) = replay_all(db, [new], force)
-    if isinstance(outcome, JobsError):
-        raise outcome
-    return outcome
+__all__ = ["delete", "purge", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
 
 
 def replay_all(db: Database, new: Sequence[NewJob], force: bool = False) -> list[Enqueued | JobsError]:
-    """The same for many in one transaction; in their order what was begun, or why it was not."""
+    """Begin these chains in one transaction, each a replay of the ended run `replay_of`, which keeps its verdict.
+
+    The idempotency key goes over to the new chain. Gives in their order what was begun, or why it was not: JobNotFound,
+    JobNotEnded, AlreadyReplayed.
+    """
     return db.run(partial(_replay, db, new, force), point="replay")
 
 
@@ -158,9 +151,7 @@ def _delete_chains(connection: Connection, original_ids: list[str]) -> dict[str,
     if not original_ids:
         return {}
     gone = connection.execute(
-        sql.delete(jobs)
-        .where((jobs.c.id.in_(original_ids)) | (jobs.c.original_id.in_(original_ids) & (jobs.c.attempt_number > 1)))
-        .returning(jobs.c.original_id, jobs.c.message_id)
+        sql.delete(jobs).where(of_chains(original_ids)).returning(jobs.c.original_id, jobs.c.message_id)
     ).all()
     # Attempts share messages within their chain only, so none of these is anybody else's.
     connection.execute(sql.delete(messages).where(messages.c.id.in_({row.message_id for row in gone})))

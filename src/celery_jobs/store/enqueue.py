@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["SEND_AT_ONCE", "enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until"]
+__all__ = ["enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -114,17 +114,20 @@ def seconds_until(db: Database, moment: ColumnElement[Any]) -> ColumnElement[flo
     return cast(extract("epoch", moment - now()), Float)
 
 
-def _insert(db: Database, new: NewJob, reuse: int) -> Any:
-    due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
-    soon = and_(literal(new.send), due <= now(SEND_AT_ONCE), ~is_paused(literal(new.queue)))
-    values = {
-        **_columns(new),
-        "reuse": reuse,
+def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: ColumnElement[bool]) -> dict[str, Any]:
+    """The times of a new row; it is sent at once where it is due soon, no pause holds it and the conditions are met."""
+    soon = and_(*conditions, due <= now(SEND_AT_ONCE), ~is_paused(queue))
+    return {
         "created_at": now(),
         "scheduled_at": due,
         "sent_at": case((soon, now()), else_=null()),
         "send_count": case((soon, 1), else_=0),
     }
+
+
+def _insert(db: Database, new: NewJob, reuse: int) -> Any:
+    due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
+    values = {**_columns(new), "reuse": reuse, **timing(due, literal(new.queue), literal(new.send))}
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
     return insert.returning(jobs.c.sent_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
 
@@ -147,14 +150,9 @@ _STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "sche
 def _insert_many(db: Database) -> Any:
     """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
     due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
-    queue = bindparam("of_queue", type_=Text)
-    soon = and_(bindparam("send", type_=Boolean), due <= now(SEND_AT_ONCE), ~is_paused(queue))
     values = {
         **{name: bindparam(name, type_=jobs.c[name].type) for name in (*_STORED, *_OF_ORIGINALS)},
-        "created_at": now(),
-        "scheduled_at": due,
-        "sent_at": case((soon, now()), else_=null()),
-        "send_count": case((soon, 1), else_=0),
+        **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
     wait = seconds_until(db, jobs.c.scheduled_at).label("wait")

@@ -8,28 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, select
 
 from celery_jobs.states import FailureReason, Status
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from datetime import datetime
 
     from sqlalchemy import ColumnElement
 
     from celery_jobs.store.db import Database
 
-__all__ = ["LiveWorker", "held_by_dead", "live_workers", "moment", "refused", "unserved", "untold", "used_up"]
+__all__ = ["LiveWorker", "held_by_dead", "live_workers", "refused", "unserved", "untold", "used_up"]
 
 MOST = 10_000
 
-_pending = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
-_unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
-_due = and_(_pending, _unexpired, jobs.c.scheduled_at <= now(), ~is_paused(jobs.c.queue))
+_due = and_(waiting, unexpired, jobs.c.scheduled_at <= now(), ~is_paused(jobs.c.queue))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def used_up(db: Database, max_sends: int) -> dict[str, int]:
 def refused(db: Database) -> dict[str, int]:
     """How many pending jobs of each task a worker could not run."""
     reasons = (FailureReason.UNKNOWN_TASK, FailureReason.UNDECODABLE)
-    return _count(db, jobs.c.task, _pending, jobs.c.failure_reason.in_(reasons))
+    return _count(db, jobs.c.task, waiting, jobs.c.failure_reason.in_(reasons))
 
 
 def held_by_dead(db: Database) -> dict[str, int]:
@@ -76,13 +74,6 @@ def untold(db: Database, seconds: float) -> int:
     some = select(jobs.c.id).where(jobs.c.untold_at < now(-seconds)).limit(MOST).subquery()
     with db.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
-
-
-def moment(db: Database) -> datetime:
-    """What the database's clock says."""
-    with db.reading() as connection:
-        found: datetime = connection.execute(select(now())).scalar_one()
-        return found
 
 
 def _count(db: Database, by: Any, *conditions: ColumnElement[bool]) -> dict[str, int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, type_coerce
+from sqlalchemy import func, select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
 from celery_jobs.store.db import now
 from celery_jobs.store.rows import Claim, Job, Message
-from celery_jobs.store.tables import Timestamp, jobs, messages
+from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
@@ -66,13 +66,9 @@ def attempts(db: Database, original_id: str) -> list[Job]:
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
-    later = and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1)
-    query = (
-        select(*_JOB_COLUMNS)
-        .where(or_(jobs.c.id.in_(original_ids), later))
-        .order_by(jobs.c.original_id.desc(), jobs.c.attempt_number)
-    )
-    return [Job(**row._mapping) for row in connection.execute(query)]
+    query = select(*_JOB_COLUMNS).where(of_chains(original_ids))
+    rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
+    return [Job(**row._mapping) for row in rows]
 
 
 def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> list[list[Job]]:

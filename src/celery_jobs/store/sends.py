@@ -15,7 +15,7 @@ from celery_jobs.states import Status
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import is_paused, seconds_until
 from celery_jobs.store.rows import Message, Outgoing
-from celery_jobs.store.tables import Timestamp, jobs, messages
+from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +36,17 @@ __all__ = [
     "take_due",
     "take_now",
     "take_overdue",
+    "unexpired",
     "unsent_queues",
+    "waiting",
     "waiting_sent",
 ]
 
 LONGEST_WAIT = 900.0
 """Seconds; the wait before a job is sent again doubles up to here."""
 
-_waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
-_unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
+waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
+unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
 
 
 def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoing]:
@@ -54,7 +56,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
     """
     due = (
         select(jobs.c.id)
-        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), _waiting, _unexpired)
+        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), waiting, unexpired)
         .where(jobs.c.scheduled_at <= now(ahead), ~is_paused(literal(queue)))
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
@@ -65,7 +67,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Mark as sent, and give, those of the jobs that are pending, unsent and not of a paused queue."""
     chosen = select(jobs.c.id).where(
-        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), _waiting, _unexpired, ~is_paused(jobs.c.queue)
+        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, ~is_paused(jobs.c.queue)
     )
     return db.run(partial(_take, db, chosen, {}), point="take")
 
@@ -78,7 +80,7 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
     wait = _wait(after)
     overdue = (
         select(jobs.c.id)
-        .where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting, _unexpired)
+        .where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, unexpired)
         .where(seconds_until(db, jobs.c.sent_at) <= -wait, seconds_until(db, jobs.c.scheduled_at) <= -wait)
         .where(jobs.c.send_count < max_sends, ~is_paused(literal(queue)))
         .order_by(jobs.c.id)
@@ -105,7 +107,7 @@ def _take(db: Database, chosen: Any, mine: dict[str, datetime], connection: Conn
 
 
 def _still_taken(connection: Connection, mine: dict[str, datetime]) -> list[str]:
-    rows = connection.execute(select(jobs.c.id, jobs.c.sent_at).where(jobs.c.id.in_(mine), _waiting))
+    rows = connection.execute(select(jobs.c.id, jobs.c.sent_at).where(jobs.c.id.in_(mine), waiting))
     return [row.id for row in rows if row.sent_at == mine[row.id]]
 
 
@@ -115,7 +117,7 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
         return {}
     taken = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(locked), _waiting)
+        .where(jobs.c.id.in_(locked), waiting)
         .values(sent_at=now(), send_count=jobs.c.send_count + 1)
         .returning(jobs.c.id, jobs.c.sent_at)
     )
@@ -152,7 +154,7 @@ def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:
     statement = (
         update(jobs)
         .where(jobs.c.id == bindparam("job_id", type_=jobs.c.id.type))
-        .where(jobs.c.sent_at == bindparam("moment", type_=Timestamp), _waiting)
+        .where(jobs.c.sent_at == bindparam("moment", type_=Timestamp), waiting)
         .values(sent_at=None, send_count=jobs.c.send_count - 1)
     )
     values = [{"job_id": job_id, "moment": sent_at} for job_id, sent_at in sent]
@@ -169,16 +171,15 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
     taken: dict[str, datetime] = {}
 
     def transition(connection: Connection) -> tuple[set[str], list[Outgoing]]:
-        mine = or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
         # Whoever is at one of them now is about to start, end or retry it: nobody is waited for.
-        chosen = select(jobs.c.id, jobs.c.original_id).where(mine, _waiting).with_for_update(skip_locked=True, of=jobs)
-        waiting = connection.execute(chosen).all()
-        ids = [row.id for row in waiting]
+        chosen = select(jobs.c.id, jobs.c.original_id).where(of_chains(original_ids), waiting)
+        found = connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).all()
+        ids = [row.id for row in found]
         ahead = or_(jobs.c.sent_at.is_(None), jobs.c.scheduled_at > now())
-        due = update(jobs).where(jobs.c.id.in_(ids), _waiting, ahead)
+        due = update(jobs).where(jobs.c.id.in_(ids), waiting, ahead)
         held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
         unpaused = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), ~is_paused(jobs.c.queue))
-        return {row.original_id for row in waiting}, _take(db, unpaused, taken, connection)
+        return {row.original_id for row in found}, _take(db, unpaused, taken, connection)
 
     return db.run(transition)
 
@@ -187,7 +188,7 @@ def hold(db: Database, job_id: str) -> bool:
     """Mark a pending job unsent: its message came too early, or its queue is paused."""
 
     def transition(connection: Connection) -> bool:
-        done = connection.execute(update(jobs).where(jobs.c.id == job_id, _waiting).values(sent_at=None))
+        done = connection.execute(update(jobs).where(jobs.c.id == job_id, waiting).values(sent_at=None))
         return done.rowcount == 1
 
     return db.persist(transition)
@@ -201,7 +202,7 @@ def unsent_queues(db: Database) -> list[str]:
 
 def overdue_queues(db: Database, after: float) -> list[str]:
     """Names of the queues with jobs that were sent `after` seconds ago and nobody has claimed."""
-    query = select(jobs.c.queue).where(_waiting, jobs.c.sent_at < now(-after), jobs.c.scheduled_at < now(-after))
+    query = select(jobs.c.queue).where(waiting, jobs.c.sent_at < now(-after), jobs.c.scheduled_at < now(-after))
     return _names(db, query.distinct())
 
 
@@ -213,7 +214,7 @@ def _names(db: Database, query: Any) -> list[str]:
 def waiting_sent(db: Database, queue: str) -> int:
     """How many due jobs of a queue are pending and sent."""
     query = select(func.count()).where(
-        jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting, jobs.c.scheduled_at <= now()
+        jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= now()
     )
     with db.reading() as connection:
         return int(connection.execute(query).scalar_one())
@@ -221,13 +222,13 @@ def waiting_sent(db: Database, queue: str) -> int:
 
 def in_broker(db: Database, queue: str) -> list[str]:
     """Originals with a job that is pending and has been sent to a queue, oldest first."""
-    query = select(jobs.c.original_id).where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), _waiting)
+    query = select(jobs.c.original_id).where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting)
     with db.reading() as connection:
         return [row.original_id for row in connection.execute(query.order_by(jobs.c.id))]
 
 
 def expired(db: Database, limit: int) -> list[str]:
     """Ids of pending jobs whose expiry has passed."""
-    query = select(jobs.c.id).where(_waiting, jobs.c.expires_at <= now()).limit(limit)
+    query = select(jobs.c.id).where(waiting, jobs.c.expires_at <= now()).limit(limit)
     with db.reading() as connection:
         return [row.id for row in connection.execute(query)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy.orm  # noqa: F401 - while a thread imports it, another cannot compare a column with a StrEnum
 from sqlalchemy import (
@@ -22,11 +22,18 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    and_,
+    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["jobs", "messages", "metadata", "queues", "services", "workers"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+
+__all__ = ["jobs", "messages", "metadata", "of_chains", "queues", "services", "workers"]
 
 metadata = MetaData()
 
@@ -186,6 +193,12 @@ jobs = Table(
     # Rows keep room for their updates, which then touch no index (HOT).
     postgresql_with={"fillfactor": "60", "autovacuum_vacuum_scale_factor": "0.02"},
 )
+
+
+def of_chains(original_ids: Sequence[str]) -> ColumnElement[bool]:
+    """The rows of these chains, in the words of the two indexes that find them: the primary key and `jobs_attempts`."""
+    return or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
+
 
 queues = Table(
     "queues",

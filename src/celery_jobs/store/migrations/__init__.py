@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "require", "upgrade"]
+__all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "upgrade"]
 
 VERSIONS = ("0001",)
 """Every version of the schema, oldest first; one file each in `versions/`."""
@@ -58,20 +58,27 @@ def current(db: Database) -> str | None:
         return _current(connection)
 
 
-def require(db: Database) -> None:
-    """Raise SchemaOutdated where the schema is missing or old; a SQLite file is made and upgraded by itself.
+def problem(db: Database) -> str | None:
+    """What keeps a database from being used, for a sentence that begins with its name: its schema is missing or old.
 
     A newer schema is taken as it is: during a deploy old workers live with it.
     """
     version = current(db)
-    if version is not None and version not in VERSIONS[:-1]:
+    if version is None:
+        return "has no tables yet"
+    return f"has the version {version}, older than {HEAD}" if version in VERSIONS[:-1] else None
+
+
+def require(db: Database) -> None:
+    """Raise SchemaOutdated where the schema is missing or old; a SQLite file is made and upgraded by itself."""
+    found = problem(db)
+    if found is None:
         return
     if db.is_sqlite:
         upgrade(db)
         return
-    state = "has no tables yet" if version is None else f"has the version {version}, older than {HEAD}"
     raise SchemaOutdated(
-        f"the jobs database {db.url.render_as_string()} {state}; run: celery -A <your app> jobs migrate"
+        f"the jobs database {db.url.render_as_string()} {found}; run: celery -A <your app> jobs migrate"
     )
 
 
