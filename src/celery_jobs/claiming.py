@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Claim
 
-__all__ = ["claim_job"]
+__all__ = ["claim_job", "lose"]
 
 EARLY_ENOUGH = 2.0
 """Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
@@ -31,7 +31,8 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
         if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:
             time.sleep(answer.wait)
             continue
-        if answer.reason == answer.OURS and _lose(plugin, job_id, lease_token):
+        # A process that dies before its parent has read that it took a request: the pool gives it to another.
+        if answer.reason == answer.OURS and lose(plugin, job_id, lease_token):
             continue
         if answer.reason in (answer.EARLY, answer.PAUSED):
             sends.hold(plugin.db, job_id)
@@ -47,11 +48,8 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
         return None
 
 
-def _lose(plugin: Plugin, job_id: str, lease_token: str) -> bool:
-    """Count the loss of the pool process that had this request before; whether the job may be claimed again.
-
-    A process that dies before its parent has read that it took a request: the pool gives the request to another.
-    """
+def lose(plugin: Plugin, job_id: str, lease_token: str) -> bool:
+    """Count the loss of the process that held this claim; whether the job may be claimed again."""
     from celery_jobs.store import endings
     from celery_jobs.telling import tell
 

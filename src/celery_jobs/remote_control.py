@@ -37,15 +37,13 @@ class JobsControl(Control):  # type: ignore[misc]
 
     def purge(self, *args: Any, **options: Any) -> Any:
         """Celery's purge, and the jobs cancelled that were waiting in the broker; those held in SQL stay."""
-        from celery_jobs.store import endings, sends
-        from celery_jobs.telling import tell
+        from celery_jobs.store import sends
+        from celery_jobs.telling import cancel_waiting
 
         plugin = plugin_of(self.app)
         doomed = [id for queue in self.app.amqp.queues.consume_from for id in sends.in_broker(plugin.db, queue)]
         removed = super().purge(*args, **options)
-        for original_id in doomed:
-            if isinstance(endings.cancel(plugin.db, original_id, waiting_only=True), endings.Ended):
-                tell(plugin, original_id)
+        cancel_waiting(plugin, doomed)
         return removed
 
     discard_all = purge

@@ -18,10 +18,12 @@ from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.store import endings, reads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Job, Message
 
-__all__ = ["expire", "tell", "tell_untold"]
+__all__ = ["cancel_waiting", "expire", "tell", "tell_untold"]
 
 
 def expire(plugin: Plugin, job_id: str) -> bool:
@@ -31,6 +33,17 @@ def expire(plugin: Plugin, job_id: str) -> bool:
         return False
     tell(plugin, ended.original_id)
     return True
+
+
+def cancel_waiting(plugin: Plugin, original_ids: Iterable[str]) -> None:
+    """Cancel those of the chains that wait, none that runs, and tell Celery, also of what another has just cancelled.
+
+    Where its result store is away, a service tells the rest later.
+    """
+    ids = list(original_ids)
+    for original_id in ids:
+        endings.cancel(plugin.db, original_id, waiting_only=True)
+    all(tell(plugin, original_id) for original_id in ids)
 
 
 def tell_untold(plugin: Plugin, limit: int) -> int:

@@ -23,7 +23,7 @@ from celery_jobs.replaying import make_replay
 from celery_jobs.sending import sender_of
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import dead_letters, endings, reads, sends
-from celery_jobs.telling import tell
+from celery_jobs.telling import cancel_waiting, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -253,10 +253,7 @@ class Delete(Removal):
 
     def _settle(self, chains: list[Chain]) -> None:
         """What waits is cancelled first, so that Celery hears of it."""
-        waiting = [chain[0].id for chain in chains if chain[0].ended_at is None]
-        for original_id in waiting:
-            endings.cancel(self.db, original_id, waiting_only=True)
-        _tell(self.plugin, waiting)
+        cancel_waiting(self.plugin, [chain[0].id for chain in chains if chain[0].ended_at is None])
         super()._settle(chains)
 
     def _remove(self, original_ids: list[str]) -> dict[str, int]:

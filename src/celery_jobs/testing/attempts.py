@@ -14,10 +14,10 @@ from celery.worker.strategy import proto1_to_proto2
 from kombu.serialization import loads, prepare_accept_content
 from kombu.utils import json
 
+from celery_jobs.claiming import lose
 from celery_jobs.envelope import JOB_HEADER, decode_headers
 from celery_jobs.execution import LEASE_KEY, WORKER_KEY, traced
 from celery_jobs.store import endings, reads
-from celery_jobs.telling import tell
 from celery_jobs.testing.complaints import SandboxError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run_job(plugin: Plugin, job: Waiting) -> None:
     try:
         _trace(plugin, tracer, _request(plugin, message) | marks)
     except SystemExit:
-        _lose(plugin, job, lease_token)
+        lose(plugin, job.id, lease_token)
     except BaseException:
         endings.release(plugin.db, job.id, lease_token)
         raise
@@ -59,12 +59,6 @@ def run_job(plugin: Plugin, job: Waiting) -> None:
 def run_message(plugin: Plugin, name: str, message: Message) -> None:
     """Run a task that is no job; what it raises goes to the result backend, as in Celery."""
     _trace(plugin, _tracer(plugin, plugin.app.tasks[name]), _request(plugin, message))
-
-
-def _lose(plugin: Plugin, job: Waiting, lease_token: str) -> None:
-    lost = endings.lose(plugin.db, job.id, plugin.settings.max_losses, lease_token=lease_token)
-    if isinstance(lost, endings.Ended):
-        tell(plugin, lost.original_id)
 
 
 def _tracer(plugin: Plugin, task: Any) -> Any:
