@@ -100,5 +100,5 @@ def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
         priority=job.priority,
         wait=enqueued.wait,
         sent_at=enqueued.sent_at,
-        expires_at=job.expires_at,
+        expires_at=enqueued.expires_at,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads, prepare_accept_content
@@ -14,6 +14,7 @@ from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from kombu import Queue
 
@@ -25,6 +26,7 @@ __all__ = [
     "decode_body",
     "decode_headers",
     "headers_for",
+    "moments_for",
     "properties_for",
     "queue_of",
     "queue_of_delivery",
@@ -144,13 +146,20 @@ def headers_for(job: Outgoing) -> dict[str, Any]:
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
-    headers["eta"] = (datetime.now(UTC) + timedelta(seconds=job.wait)).isoformat() if job.wait > 0 else None
+    headers.update(moments_for(job.sent_at, job.wait, job.expires_at))
     return headers
+
+
+def moments_for(sent_at: datetime, wait: float, expires_at: datetime | None) -> dict[str, str | None]:
+    """The headers `eta` and `expires` by the database's clock; a worker translates them to its own."""
+    eta = sent_at + timedelta(seconds=wait) if wait > 0 else None
+    moments = {"eta": None if eta is None else eta.isoformat()}
+    return moments if expires_at is None else {**moments, "expires": expires_at.isoformat()}
 
 
 def properties_for(job: Outgoing) -> dict[str, Any]:
     """The properties to send a stored job with; the time to live is what remains of `expires` (seconds)."""
     properties: dict[str, Any] = json.loads(job.message.properties)
     if properties.pop("expiration", None) is not None and job.expires_at is not None:
-        properties["expiration"] = max(0.0, (job.expires_at - datetime.now(UTC)).total_seconds())
+        properties["expiration"] = max(0.0, (job.expires_at - job.sent_at).total_seconds())
     return properties

@@ -244,7 +244,7 @@ def _error_of(retval: Any, info: Any) -> BaseException:
     if not isinstance(error, BaseException):
         error = getattr(retval, "exception", None)
     if isinstance(error, Retry):
-        error = error.exc or error
+        error = error.__cause__ or error.exc or error  # Celery wraps an `exc` that it cannot pickle
     return error if isinstance(error, BaseException) else Retry("the task asked for a retry")
 
 

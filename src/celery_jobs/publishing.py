@@ -9,11 +9,12 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import batch, execution
 from celery_jobs.arguments import mask_reprs
-from celery_jobs.envelope import JOB_HEADER, capture, queue_of
+from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of
 from celery_jobs.errors import DuplicateJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
@@ -40,6 +41,8 @@ class Submission:
 
     options: JobOptions = field(default_factory=JobOptions)
     delay: float | None = None
+    expires_in: float | None = None
+    """Seconds; what a caller gives as a number counts by the database's clock, as a delay does."""
     celery_priority: int | None = None
     ignore_result: bool = False
     own_id: str | None = None
@@ -84,6 +87,7 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
             return original(name, args, kwargs, countdown, **options)
         submission = Submission(take_options(options), delay=countdown)
         submission.celery_priority = options.get("priority")
+        submission.expires_in = _seconds(options.get("expires"))
         submission.ignore_result = bool(options.get("ignore_result"))
         if submission.options.delay is not None:
             submission.delay = countdown = submission.options.delay
@@ -102,6 +106,10 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
 
     send_task.__wrapped__ = original  # type: ignore[attr-defined]
     return send_task
+
+
+def _seconds(expires: Any) -> float | None:
+    return float(expires) if isinstance(expires, Real) else None
 
 
 def _defer_task_call(app: Celery) -> None:
@@ -191,6 +199,8 @@ class RecordingProducer:
             more["id"] = wire.task_id
         if submission.delay is not None:
             more.update(delay=submission.delay, scheduled_at=None)
+        if submission.expires_in is not None:
+            more.update(expires_in=submission.expires_in, expires_at=None)
         return make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
 
     def _record(self, job: NewJob) -> Enqueued:
@@ -226,7 +236,9 @@ class RecordingProducer:
         submission: Submission,
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
-        plain["headers"] = {**(options.get("headers") or {}), JOB_HEADER: enqueued.job_id}
+        assert enqueued.sent_at is not None
+        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at)
+        plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)
         announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs.errors import InvalidJob
 from celery_jobs.ids import new_id
 from celery_jobs.store.rows import Message, NewJob
+from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,10 @@ def _moment(plugin: Plugin, value: Any) -> datetime | None:
 
 
 def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: JobOptions, **more: Any) -> NewJob:
-    """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense."""
+    """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense, or a name no text."""
+    for field, name in {"task_id": wire.task_id, "task": wire.task, "queue": queue}.items():
+        if clean(name) != name:
+            raise InvalidJob(field, f"no database keeps NUL or half a character, as in {name!r}")
     try:
         policy = plugin.policy(wire.task, queue, options.level)
     except ValueError as error:

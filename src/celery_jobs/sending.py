@@ -10,6 +10,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from celery.result import task_join_will_block
+from kombu.common import maybe_declare
 from kombu.exceptions import BatchPublishError, KombuError
 
 from celery_jobs import failpoints
@@ -47,8 +49,9 @@ class Sender:
         try:
             self.connect(producer)
             act()
-        except broker_errors(producer):
-            self.breaker.failed()
+        except broker_errors(producer) as error:
+            if not isinstance(error, producer.connection.channel_errors):  # which refuse this message, and no other
+                self.breaker.failed()
             _disconnect(producer)
             return False
         self.breaker.succeeded()
@@ -65,11 +68,11 @@ class Sender:
         Redis only subscribes early, which `.get()` does by itself; it would wait 20 s for an absent server.
         """
         backend = self.plugin.app.backend
-        announce = getattr(backend.on_task_call, "__wrapped__", None)
-        if announce is None or not backend.__class__.__module__.endswith(".rpc"):
+        deferred = hasattr(backend.on_task_call, "__wrapped__")
+        if not deferred or task_join_will_block() or not backend.__class__.__module__.endswith(".rpc"):
             return True
         with self.plugin.app.producer_or_acquire(producer) as given:
-            return self.guarded(given, lambda: announce(given, task_id))
+            return self.guarded(given, lambda: _on_a_live_connection(given, lambda: _declare_replies(backend, given)))
 
     def send(self, jobs: Iterable[Outgoing]) -> int:
         """Send stored jobs, which the store has marked as sent; gives how many went out."""
@@ -159,17 +162,29 @@ def broker_errors(producer: Producer) -> tuple[type[BaseException], ...]:
 
 
 def _publish(producer: Producer, body: bytes, options: dict[str, Any]) -> None:
-    """Publish; once more on a new connection where the old one had been closed under it, not where it was slow."""
-    failpoints.reach("send.begun")
-    try:
+    def publish() -> None:
         producer.publish(body, **options)
         failpoints.reach("send.sent")
+
+    failpoints.reach("send.begun")
+    _on_a_live_connection(producer, publish)
+
+
+def _declare_replies(backend: Any, producer: Producer) -> None:
+    """What the `on_task_call` of rpc:// does, without its retry, which has no end."""
+    maybe_declare(backend.binding(producer.channel))
+
+
+def _on_a_live_connection(producer: Producer, act: Callable[[], object]) -> None:
+    """Act; once more on a new connection where the old one had been closed under it, not where it was slow."""
+    try:
+        act()
     except producer.connection.recoverable_connection_errors as error:
         if _is_slow(error):
             raise
         _disconnect(producer)
         _connect(producer)
-        producer.publish(body, **options)
+        act()
 
 
 def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any]]]) -> None:

@@ -251,3 +251,13 @@ def test_our_own_door_refuses_what_would_make_no_row(app: Celery, add: Any, brok
 def test_our_own_door_refuses_unknown_options(app: Celery, add: Any) -> None:
     with pytest.raises(InvalidJob, match="did you mean queue"):
         Jobs(app).enqueue("add", (1,), quue="x")
+
+
+@pytest.mark.parametrize("option", ["task_id", "queue"])
+@pytest.mark.parametrize("name", ["a\x00b", "a\ud800b"])
+def test_a_name_that_no_database_keeps_is_refused_before_anything_is_written(
+    app: Celery, add: Any, broker_url: str, option: str, name: str
+) -> None:
+    with pytest.raises(InvalidJob, match=option):
+        add.apply_async((1, 2), **{option: name})
+    assert (rows(app), messages(broker_url)) == ([], [])

@@ -76,7 +76,7 @@ def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> 
     if not new:
         return []
     rows = connection.execute(_insert_many(db), [_values_of(job) for job in new]).all()
-    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait)) for row in rows}
+    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait), row.expires_at) for row in rows}
     stored = [asdict(job.message) for job in new if job.id in made]
     if stored:
         connection.execute(messages.insert(), stored)
@@ -90,7 +90,7 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
         row = connection.execute(_insert(db, new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
-            return Enqueued(new.id, new.task_id, row.sent_at, max(0.0, row.wait))
+            return Enqueued(new.id, new.task_id, row.sent_at, max(0.0, row.wait), row.expires_at)
         found = _existing(new, connection)
         if isinstance(found, Enqueued):
             return found
@@ -128,8 +128,10 @@ def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: Colu
 def _insert(db: Database, new: NewJob, reuse: int) -> Any:
     due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
     values = {**_columns(new), "reuse": reuse, **timing(due, literal(new.queue), literal(new.send))}
+    if new.expires_in is not None:
+        values["expires_at"] = now(new.expires_in)
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    return insert.returning(jobs.c.sent_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
+    return insert.returning(jobs.c.sent_at, jobs.c.expires_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
 
 
 def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
@@ -150,13 +152,15 @@ _STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "sche
 def _insert_many(db: Database) -> Any:
     """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
     due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
+    stays, until = bindparam("expires_in", type_=Float), bindparam("expires_at", type_=Timestamp)
     values = {
         **{name: bindparam(name, type_=jobs.c[name].type) for name in (*_STORED, *_OF_ORIGINALS)},
+        "expires_at": case((cast(stays, Float).is_not(None), now(stays)), else_=until),
         **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
     wait = seconds_until(db, jobs.c.scheduled_at).label("wait")
-    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, wait)
+    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, wait)
 
 
 _OF_ORIGINALS = ("original_id", "message_id", "status")
@@ -164,7 +168,7 @@ _OF_ORIGINALS = ("original_id", "message_id", "status")
 
 def _values_of(new: NewJob) -> dict[str, Any]:
     own = {"due_at": new.scheduled_at, "delay": float(new.delay or 0), "send": new.send, "of_queue": new.queue}
-    return {**_columns(new), **own}
+    return {**_columns(new), **own, "expires_in": new.expires_in}
 
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:

@@ -29,7 +29,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """The first attempt of a chain, to be stored. `delay` (seconds from now) or `scheduled_at`, or neither."""
+    """The first attempt of a chain, to be stored. `delay` (seconds from now) or `scheduled_at`, or neither.
+
+    `expires_at`, or `expires_in` (seconds from now), or neither.
+    """
 
     id: str
     task_id: str
@@ -45,6 +48,7 @@ class NewJob:
     delay: float | None = None
     scheduled_at: datetime | None = None
     expires_at: datetime | None = None
+    expires_in: float | None = None
     send: bool = True
     priority: int = 0
     tags: list[str] | dict[str, Any] | None = None
@@ -66,6 +70,7 @@ class Enqueued:
     task_id: str
     sent_at: datetime | None = None
     wait: float = 0
+    expires_at: datetime | None = None
     deduplicated: bool = False
     payload_mismatch: bool = False
 

@@ -31,6 +31,8 @@ class Heart:
         self.hostname = hostname
         self.queues = queues
         self.worker_id = ""
+        self.clock_ahead = 0.0
+        """Seconds that this machine's wall clock is ahead of the database's."""
         self._postponed: list[Callable[[], object]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="celery-jobs-heart", daemon=True)
@@ -59,6 +61,7 @@ class Heart:
 
     def _register(self) -> None:
         self.worker_id = workers.register(self.plugin.db, self.hostname, os.getpid(), self.queues)
+        self.clock_ahead = workers.ahead(self.plugin.db)
 
     def _beat(self) -> None:
         while not self._stopping.wait(self.plugin.settings.heartbeat_interval):
@@ -71,6 +74,7 @@ class Heart:
     def _say_alive(self) -> None:
         if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
             self._register()
+        self.clock_ahead = workers.ahead(self.plugin.db)
 
     def _end_runaways(self) -> None:
         """End what runs on past its hard limit in a pool without limits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionWithTraceback
@@ -21,6 +22,8 @@ from celery_jobs.states import FailureReason
 from celery_jobs.verdicts import after_retry, next_by_policy
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from celery_jobs.plugin import Plugin
 
 __all__ = ["JobRequest"]
@@ -48,8 +51,15 @@ class JobRequest(Request):  # type: ignore[misc]
         request[WORKER_KEY] = None
         if self._job_id:
             request[JOB_HEADER] = self._job_id
+            self._set_clock()
         else:
             request[WIRE_KEY] = self._arrival(message)
+
+    def _set_clock(self) -> None:
+        """Our messages tell the database's time; Celery holds and expires them by this machine's clock."""
+        ahead = timedelta(seconds=getattr(self._plugin.heart, "clock_ahead", 0.0))
+        self._eta: datetime | None = self.eta and self.eta + ahead
+        self._expires: datetime | None = self.expires and self.expires + ahead
 
     @property
     def request_dict(self) -> Any:

@@ -1,0 +1,68 @@
+"""A shop whose processes may have settings, and a clock, of their own: what differs is told by the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import time_machine
+from celery import Celery
+
+import celery_jobs
+
+SETTINGS, CLOCK = "CLOCKWORK_SETTINGS", "CLOCKWORK_CLOCK"
+
+if ahead := float(os.environ.get(CLOCK, "0")):
+    # The wall clock only, of this process and of all that it forks; what the system measures goes on as ever.
+    time_machine.travel(timedelta(seconds=ahead)).start()
+
+app = Celery("clockwork")
+app.conf.update(
+    broker_url=os.environ.get("CELERY_BROKER_URL"),
+    result_backend=os.environ.get("CELERY_RESULT_BACKEND"),
+    jobs_database_url=os.environ.get("JOBS_DATABASE_URL", "sqlite:///unused.sqlite3"),
+    broker_connection_retry_on_startup=True,
+    **json.loads(os.environ.get(SETTINGS, "{}")),
+)
+celery_jobs.install(app)
+
+
+@app.task
+def note(file: str, text: str) -> str:
+    """Add a line to a file: one for each time that a body starts."""
+    with Path(file).open("a") as lines:
+        lines.write(f"{text}\n")
+    return text
+
+
+@app.task(bind=True)
+def flaky(self: Any, file: str, text: str) -> str:
+    """Note that it started; fail the first time."""
+    note(file, text)
+    if self.request.retries == 0:
+        raise ValueError("not yet")
+    return text
+
+
+@app.task
+def wait_for_file(path: str, file: str, text: str) -> str:
+    """Note that it started, and wait for another file."""
+    note(file, text)
+    while not Path(path).exists():
+        time.sleep(0.02)
+    return text
+
+
+@app.task(bind=True)
+def third_time(self: Any, file: str, gate: str) -> str:
+    """Note each start; fail twice, and then wait for a file."""
+    note(file, str(self.request.retries))
+    if self.request.retries < 2:
+        raise ValueError("not yet")
+    while not Path(gate).exists():
+        time.sleep(0.02)
+    return "done"
