@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Next
     from celery_jobs.store.rows import Claim
 
-__all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "traced"]
+__all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "dropped", "traced"]
 
 LEASE_KEY, WORKER_KEY, WIRE_KEY = "celery_job_lease", "celery_job_worker", "celery_job_wire"
 """Keys that the worker's parent adds to a request for the process that runs it."""
@@ -85,7 +85,7 @@ class Execution:
         self.entered = True
         try:
             failpoints.reach("run.begun")
-            result = body(*args, **kwargs)
+            result = soft_limit.limited(body, args, kwargs)
             failpoints.reach("run.ended")
         except (Retry, Ignore, Reject):
             raise
@@ -151,7 +151,7 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
                 return tracer(uuid, args, kwargs, request)  # not from a worker's request of ours: nothing to claim
             execution = _begin(plugin, task, request)
             if execution is None:
-                return _dropped()
+                return dropped()
             outcome = _run(execution, tracer, (uuid, args, kwargs, request))
             try:
                 _finish(execution, outcome)
@@ -168,21 +168,17 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
 
 
 def _run(execution: Execution, tracer: Callable[..., Any], call: tuple[Any, ...]) -> Any:
-    """Run Celery's tracer, soft limits let through; where it fails itself the attempt is not left processing."""
+    """Run Celery's tracer; where it fails itself the attempt is not left processing."""
     token = _current.set(execution)
     try:
         with tolerated(execution.task.backend) as missed:
-            soft_limit.let()
             outcome = tracer(*call)
-            soft_limit.hold()
         _note_missed(execution, missed)
         return outcome
     except Exception as error:
-        soft_limit.hold()
         _bury(execution, error, None)
         raise
     finally:
-        soft_limit.hold()
         _current.reset(token)
 
 
@@ -192,7 +188,7 @@ def _note_missed(execution: Execution, missed: list[Exception]) -> None:
         emit(Kind.UNTOLD, execution.job, error=execution.plugin.masked(repr(error)))
 
 
-def _dropped() -> Any:
+def dropped() -> Any:
     """What the pool is told of a message that is not run: ignored, so that it is acknowledged and no more."""
     try:
         raise Ignore("not ours to run")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["drop", "hold", "let"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["drop", "hold", "let", "limited"]
 
 _SIGNAL: Any = getattr(signal, "SIGUSR1", None)
 """By which the prefork pool has SoftTimeLimitExceeded raised."""
@@ -54,6 +57,15 @@ def drop() -> None:
     guard = _guard()
     if guard is not None:
         guard.pending = False
+
+
+def limited(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a body, which the limit may hit; one that came before it hits it at once."""
+    try:
+        let()
+        return body(*args, **kwargs)
+    finally:
+        hold()
 
 
 def _guard() -> _Guard | None:

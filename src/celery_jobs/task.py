@@ -15,6 +15,7 @@ from celery_jobs.errors import InvalidSettings, NoRetry, RetryAfter
 from celery_jobs.installation import ensure_installed
 from celery_jobs.plugin import plugin_of
 from celery_jobs.policy import Level, Policy, parse_level
+from celery_jobs.surviving import surviving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,8 @@ class JobTask(Task):  # type: ignore[misc]
     @__trace__.setter
     def __trace__(self, tracer: Callable[..., Any] | None) -> None:
         if tracer is not None and plugin_of(self.app).manages(self.name):
-            tracer = execution.traced(plugin_of(self.app), self, tracer)
+            plugin = plugin_of(self.app)
+            tracer = surviving(plugin, execution.traced(plugin, self, tracer))
         self.__dict__["_traced"] = tracer
 
     def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:

@@ -29,7 +29,7 @@ LAYERS = (
     ("replaying", "verdicts", "claiming", "result_store"),
     ("verbs",),
     ("execution",),
-    ("publishing", "services"),
+    ("publishing", "services", "surviving"),
     ("worker", "beat", "remote_control"),
     ("installation",),
     ("task",),

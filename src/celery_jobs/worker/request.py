@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -34,6 +35,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     _settled = False
     _late = False
+    _fenced = False
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -97,11 +99,21 @@ class JobRequest(Request):  # type: ignore[misc]
         lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
         if isinstance(error, TimeLimitExceeded) and not self._settled:
             self._settled = True
-            if self._settle(lambda: self._time_out(error)):
+            goes_on = self._settle(lambda: self._time_out(error))
+            if self._fenced:
+                return self._put_back()
+            if goes_on:
                 return self._retried(exc_info)
         elif lost and not (self._already_cancelled or self._already_revoked) and self._settle(self._lose):
             return self._put_back()
+        elif isinstance(error, MemoryError):
+            exc_info = _harmless(exc_info)
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Stop what runs at a shutdown; in a pool that cannot stop it, it runs to its end, which counts."""
+        with suppress(NotImplementedError):  # the solo pool would raise it in the middle of the task
+            super().cancel(pool, signal, emit_retry)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """At a hard limit the pool reports the failure first and kills the child then: say it once."""
@@ -123,7 +135,7 @@ class JobRequest(Request):  # type: ignore[misc]
             return False
         self._settled = self._late = True
         error = TimeLimitExceeded(limit)
-        if self._settle(lambda: self._time_out(error)) and self.store_errors:
+        if self._settle(lambda: self._time_out(error)) and self.store_errors and not self._fenced:
             self.task.backend.mark_as_retry(self.id, error, "", request=self._context)
         return True
 
@@ -179,19 +191,33 @@ class JobRequest(Request):  # type: ignore[misc]
 
         claim = claim_of(self._plugin.db, self._job_id, self._lease_token)
         if claim is None:
-            return False
+            return self._fence(error)
         failure = Failure(FailureReason.TIMEOUT, "TimeLimitExceeded", f"hard time limit of {error.args[0]} s")
         following = next_by_policy(self._plugin, claim, error, self.task)
         if following is None:
             ended = chains.bury(self._plugin.db, claim, failure, self._duration_ms, untold=True)
-            if ended is not None:
-                self._note_end(ended.original_id)
             if ended is None:
                 emit(Kind.FENCED, claim)
-            elif not self._late:  # else it has been said with the telling
+                return self._fence(error)
+            self._note_end(ended.original_id)
+            if not self._late:  # else it has been said with the telling
                 emit(Kind(f"job.{ended.final_status}"), claim, error=failure.message)
             return False
-        after_retry(self._plugin, claim, chains.retry(self._plugin.db, claim, failure, following, self._duration_ms))
+        outcome = chains.retry(self._plugin.db, claim, failure, following, self._duration_ms)
+        after_retry(self._plugin, claim, outcome)
+        return outcome is not None or self._fence(error)
+
+    def _fence(self, error: TimeLimitExceeded) -> bool:
+        """The child's own end came first, or its claim is still to commit: look again when the child is dead."""
+        from celery_jobs.sending import sender_of
+        from celery_jobs.store import sends
+
+        if self._fenced:
+            sends.hold(self._plugin.db, self._job_id)
+            sender_of(self._plugin).send_now([self._job_id])
+        else:
+            self._fenced = self._late = True
+            self._plugin.heart.postpone(lambda: self._settle_now(lambda: self._time_out(error)))
         return True
 
     @property
@@ -250,6 +276,16 @@ class JobRequest(Request):  # type: ignore[misc]
             emit(Kind.RELEASED, job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])
         return bool(released)
+
+
+def _harmless(exc_info: Any) -> Any:
+    """A task's MemoryError under another name: Celery ends the whole worker where its parent hears of one."""
+    try:
+        raise RuntimeError(f"the task raised {exc_info.exception!r}")
+    except RuntimeError:
+        harmless = ExceptionInfo()
+    harmless.traceback = exc_info.traceback
+    return harmless
 
 
 _TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
