@@ -40,6 +40,7 @@ class Postgres(Databases):
     home: Path
     port: int
     durable: bool
+    settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def stop(self) -> None:
@@ -108,6 +109,7 @@ class Postgres(Databases):
         }
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings |= self.settings
         for name, value in settings.items():
             yield from ("-c", f"{name}={value}")
 
@@ -139,15 +141,18 @@ def _signal_all(processes: Iterable[int], by: signal.Signals) -> None:
             os.kill(pid, by)
 
 
-def start_postgres(folder: Path, durable: bool = False) -> Postgres:
-    """Start a server with its data in `folder`; as root in a temporary folder where `nobody` cannot enter."""
+def start_postgres(folder: Path, durable: bool = False, **settings: str) -> Postgres:
+    """Start a server with its data in `folder`; as root in a temporary folder where `nobody` cannot enter.
+
+    `settings`: of the server, over those that all tests have.
+    """
     binaries = _binaries()
     home = _home(folder)
     try:
         binaries = _within_reach(binaries, home)
         _create_cluster(binaries, home)
         port = free_port()
-        server = Postgres(f"postgresql://postgres@{HOST}:{port}/postgres", binaries, home, port, durable)
+        server = Postgres(f"postgresql://postgres@{HOST}:{port}/postgres", binaries, home, port, durable, settings)
         server.start()
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)

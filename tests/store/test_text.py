@@ -159,6 +159,16 @@ def test_an_error_is_named_as_a_person_writes_it() -> None:
     assert error_type(json.JSONDecodeError("x", "y", 0)) == "json.decoder.JSONDecodeError"
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "a\ud800b", "x" * 5_000])
+def test_an_error_whose_class_has_a_name_that_no_database_takes_is_named(name: str) -> None:
+    kind = type("Odd", (Exception,), {"__module__": "shop"})
+    kind.__qualname__ = name
+    said = error_type(kind())
+    assert said.startswith(f"shop.{name[0]}")
+    assert _storable(said)
+    assert len(said.encode()) <= 1024
+
+
 def test_an_error_says_what_it_says() -> None:
     assert error_message(ValueError("card declined")) == "card declined"
     assert error_message(ValueError("a\x00b\ud800")) == "a\ufffdb\ufffd\ufffd\ufffd"
@@ -189,6 +199,18 @@ def test_a_traceback_of_an_unspeakable_error_is_shown() -> None:
     text = error_traceback(_raised(UnspeakableError()), LIMIT)
     assert text is not None
     assert "UnspeakableError" in text
+
+
+def test_of_20000_errors_that_led_to_one_another_the_last_is_kept() -> None:
+    error = _raised(ValueError("the first"))
+    for number in range(20_000):
+        later = _raised(KeyError(number))
+        later.__cause__ = error
+        error = later
+    text = error_traceback(error, LIMIT)
+    assert text is not None
+    assert len(text.encode()) <= LIMIT
+    assert text.rstrip().endswith("KeyError: 19999")
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "🎉"])

@@ -6,11 +6,10 @@ import os
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import DateTime, Float, bindparam, create_engine, event
+from sqlalchemy import DateTime, Float, bindparam, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
@@ -20,11 +19,12 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from celery_jobs import failpoints
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+from celery_jobs.events import Kind, emit
 from celery_jobs.store.deadlines import deadlines
 from celery_jobs.store.forks import gate
+from celery_jobs.store.sqlite import make_engine as sqlite_engine
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
@@ -36,11 +36,24 @@ __all__ = ["Database", "now"]
 
 T = TypeVar("T")
 
-SQLITE_BUSY_TIMEOUT = 30.0
 FROZEN_CLIENT_MS = 5_000
 LONGEST_ANSWER = 60.0
 """Seconds; a server that has not answered a transition by then is lost, and asked again on a new connection."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+READ_ONLY, INTERNAL = "25006", "XX000"
+CANNOT_NOW = (READ_ONLY, INTERNAL)
+"""What a server answers that takes no writes, as a standby, or whose file system refuses: no fault of the statement.
+
+The driver has no class for them that says so.
+"""
+STATES = {
+    "53100": "is full",
+    "SQLITE_FULL": "is full",
+    READ_ONLY: "takes no writes",
+    "SQLITE_READONLY": "takes no writes",
+}
+"""What is wrong with a database that answers, by the code of its answer."""
 
 
 class now(FunctionElement[datetime]):
@@ -180,7 +193,7 @@ class Database:
     def persist(
         self, transition: Callable[[Connection], T], within: float = LONGEST_ANSWER, point: str | None = None
     ) -> T:
-        """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s).
+        """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s), and saying so.
 
         `within`: seconds of one try.
         """
@@ -188,7 +201,8 @@ class Database:
         while True:
             try:
                 return self.run(transition, within, point)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                emit(Kind.STORE_UNAVAILABLE, error=str(error))
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -212,15 +226,14 @@ class Database:
         except (PoolTimeout, failpoints.Lost) as error:
             raise self._unavailable(error) from error
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if not (error.connection_invalidated or _code_of(error.orig) in CANNOT_NOW):
                 raise
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         cause = getattr(error, "orig", None) or error
-        return StoreUnavailable(
-            f"the jobs database {self.url.render_as_string()} does not answer: {str(cause).strip()}"
-        )
+        state, said = STATES.get(_code_of(cause), "does not answer"), str(cause).strip()
+        return StoreUnavailable(f"the jobs database {self.url.render_as_string()} {state}: {said}")
 
 
 def _with_driver(url: URL) -> URL:
@@ -229,10 +242,7 @@ def _with_driver(url: URL) -> URL:
 
 def _make_engine(url: URL, timeout: float, clock: Callable[[], datetime]) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT, "check_same_thread": False})
-        event.listen(engine, "connect", partial(_prepare_sqlite, clock))
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        return sqlite_engine(url, clock)
     return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, max_overflow=20)
 
 
@@ -252,29 +262,14 @@ def _postgres_arguments(timeout: float) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(clock: Callable[[], datetime], connection: sqlite3.Connection, record: object) -> None:
-    def jobs_now(seconds: float) -> str:
-        return (clock() + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-    connection.isolation_level = None  # the driver must not begin: _begin_sqlite does
-    connection.create_function("jobs_now", 1, jobs_now)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that reads and then writes fails with "database is locked" beside another writer.
-    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE"))
-
-
 def _is_missing_table(error: DBAPIError) -> bool:
-    text = str(error.orig)
-    return (
-        getattr(error.orig, "sqlstate", None) in ("42P01", "42703")
-        or "no such table" in text
-        or "no such column" in text
-        or "has no column named" in text
-    )
+    words = ("no such table", "no such column", "has no column named")
+    return _code_of(error.orig) in ("42P01", "42703") or any(word in str(error.orig) for word in words)
+
+
+def _code_of(error: object) -> str:
+    """How the server names an error, or SQLite."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", ""))
 
 
 def _was_stale(error: StoreUnavailable) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["clean", "error_message", "error_traceback", "error_type", "result_text"]
 
 MAX_MESSAGE_BYTES = 8_192
+MAX_NAME_BYTES = 1_024
 
 
 def clean(text: str, limit: int | None = None) -> str:
@@ -54,7 +55,8 @@ def _finite(value: Any) -> Any:
 def error_type(error: BaseException) -> str:
     """The exception's class as a person writes it: `ValueError`, `shop.errors.CardDeclined`."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return clean(name, MAX_NAME_BYTES)
 
 
 def error_message(error: BaseException) -> str:
