@@ -1,9 +1,10 @@
-"""A task that raises what is no Exception, as `sys.exit()` does: its worker is lost to it, and lives on."""
+"""Tasks that would take their worker with them: one that exits, one that has no memory left."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from billiard.einfo import ExceptionInfo
 from billiard.process import current_process
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.plugin import Plugin
 
-__all__ = ["surviving"]
+__all__ = ["harmless", "surviving"]
 
 _GREEN = ("eventlet", "gevent", "greenlet")
 
@@ -64,3 +65,13 @@ def _adopted(plugin: Plugin, task_id: str) -> str:
     from celery_jobs.store.reads import find_original
 
     return find_original(plugin.db, task_id) or ""
+
+
+def harmless(exc_info: Any) -> Any:
+    """A task's MemoryError under another name: Celery ends the whole worker where its parent hears of one."""
+    try:
+        raise RuntimeError(f"the task raised {exc_info.exception!r}")
+    except RuntimeError:
+        harmless = ExceptionInfo()
+    harmless.traceback = exc_info.traceback
+    return harmless

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -20,6 +20,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
 from celery_jobs.plugin import plugin_of
 from celery_jobs.states import FailureReason
+from celery_jobs.surviving import harmless
 from celery_jobs.verdicts import after_retry, next_by_policy
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class JobRequest(Request):  # type: ignore[misc]
     _settled = False
     _late = False
     _fenced = False
+    _accepted: float | None = None
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
@@ -107,13 +109,18 @@ class JobRequest(Request):  # type: ignore[misc]
         elif lost and not (self._already_cancelled or self._already_revoked) and self._settle(self._lose):
             return self._put_back()
         elif isinstance(error, MemoryError):
-            exc_info = _harmless(exc_info)
+            exc_info = harmless(exc_info)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Stop what runs at a shutdown; in a pool that cannot stop it, it runs to its end, which counts."""
         with suppress(NotImplementedError):  # the solo pool would raise it in the middle of the task
             super().cancel(pool, signal, emit_retry)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Note when a process took it, by a clock that nobody sets."""
+        self._accepted = time_accepted
+        super().on_accepted(pid, time_accepted)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """At a hard limit the pool reports the failure first and kills the child then: say it once."""
@@ -129,9 +136,9 @@ class JobRequest(Request):  # type: ignore[misc]
         acknowledge. Whether it was ended.
         """
         limit = self.time_limits[0] or self.task.time_limit or longest
-        if not (self._is_job and limit and self.time_start) or self._settled:
+        if not (self._is_job and limit and self._accepted) or self._settled:
             return False
-        if time.time() - self.time_start <= limit + settings.RUNAWAY_GRACE:
+        if time.monotonic() - self._accepted <= limit + settings.RUNAWAY_GRACE:
             return False
         self._settled = self._late = True
         error = TimeLimitExceeded(limit)
@@ -223,7 +230,7 @@ class JobRequest(Request):  # type: ignore[misc]
     @property
     def _duration_ms(self) -> int | None:
         """Milliseconds since a child took the job."""
-        return None if self.time_start is None else round((time.time() - self.time_start) * 1000)
+        return None if self._accepted is None else round((time.monotonic() - self._accepted) * 1000)
 
     def _put_back(self) -> None:
         task_ready(self)
@@ -276,16 +283,6 @@ class JobRequest(Request):  # type: ignore[misc]
             emit(Kind.RELEASED, job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])
         return bool(released)
-
-
-def _harmless(exc_info: Any) -> Any:
-    """A task's MemoryError under another name: Celery ends the whole worker where its parent hears of one."""
-    try:
-        raise RuntimeError(f"the task raised {exc_info.exception!r}")
-    except RuntimeError:
-        harmless = ExceptionInfo()
-    harmless.traceback = exc_info.traceback
-    return harmless
 
 
 _TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
