@@ -84,7 +84,7 @@ class DuplicateJob(JobsError):
 
 
 class StoreUnavailable(JobsError):
-    """The jobs database does not answer; nothing was sent."""
+    """The jobs database does not answer, is full, or takes no writes; nothing was sent."""
 
 
 class SchemaOutdated(JobsError):
