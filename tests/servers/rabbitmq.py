@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kombu import Connection
 
-from celery_jobs.demo.valkey import HOST, free_port
+from celery_jobs.demo.valkey import HOST, free_port, tied_to_parent
 from tests.servers.postgres import ServerUnavailable
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ def start_rabbitmq(folder: Path) -> Iterator[str]:
     environment = _environment(folder, port, epmd)
     with (folder / "rabbitmq.log").open("wb") as log:
         process = subprocess.Popen(
-            [str(server)], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            tied_to_parent([str(server)], signal.SIGTERM),
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     try:
         url = f"amqp://guest:guest@{HOST}:{port}//"
