@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
 POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
 RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
+MATRIX_VARIABLE = "CELERY_JOBS_TEST_MATRIX"
 
 MEMORY_BYTES = 4 * 1024**3
 
@@ -203,6 +204,14 @@ def new_postgresql_database(postgres: Databases, postgresql_template: str) -> Ca
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get(MATRIX_VARIABLE) == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("matrix") is not None:
+            item.add_marker(pytest.mark.skip(reason=f"runs with {MATRIX_VARIABLE}=1"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,6 +9,7 @@ import pytest
 from celery_jobs import Jobs, NoRetry
 from celery_jobs.plugin import plugin_of
 from tests.apps import make_app
+from tests.faults.conftest import BOTH
 from tests.faults.shop import settings
 from tests.processes import wait_until
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
     NewWorker = Callable[..., Worker]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("db"),
+    pytest.mark.parametrize("database_url", BOTH, indirect=True),
+]
 
 LIMIT = 1.0
 """Seconds; of a task that takes none."""

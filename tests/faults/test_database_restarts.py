@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     NewOffice = Callable[..., Office]
 
 pytestmark = pytest.mark.slow
-
-MATRIX = "CELERY_JOBS_TEST_MATRIX"
 
 RESTARTS = 5
 UP, DOWN = 1.5, 0.5
@@ -141,7 +138,6 @@ def test_gone_for_longer_than_a_workers_silence_is_borne_it_is_told_of_the_end_o
 
 
 @pytest.mark.matrix
-@pytest.mark.skipif(os.environ.get(MATRIX) != "1", reason=f"two minutes; {MATRIX}=1 runs it")
 @pytest.mark.timeout(240)
 def test_gone_for_two_minutes_it_is_told_of_the_end_of_what_ran(
     own_postgres: Postgres, open_office: NewOffice, tmp_path: Path

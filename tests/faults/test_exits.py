@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-KINDS = [pytest.param(kind, marks=pytest.mark.xdist_group(f"exits-{kind}")) for kind in ("sqlite", "postgresql")]
+KINDS = [
+    pytest.param("postgresql", marks=pytest.mark.xdist_group("exits-postgresql")),
+    pytest.param("sqlite", marks=[pytest.mark.xdist_group("exits-sqlite"), pytest.mark.matrix]),
+]
 
 POOLS = {"prefork": 4, "threads": 4, "solo": 1}
 """How many tasks at once."""

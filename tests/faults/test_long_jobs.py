@@ -10,6 +10,7 @@ from redis import Redis
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from tests.apps import make_app
+from tests.faults.conftest import BOTH
 from tests.faults.shop import settings
 from tests.processes import wait_until
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
     NewWorker = Callable[..., Worker]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("db")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("db"),
+    pytest.mark.parametrize("database_url", BOTH, indirect=True),
+]
 
 VISIBILITY = 1
 """Seconds after which the broker gives an unacknowledged message to somebody else; looked at twice a second."""

@@ -10,6 +10,7 @@ from kombu import serialization
 
 from celery_jobs import PayloadNotSerializable
 from celery_jobs.store.tables import jobs
+from tests.faults.conftest import BOTH
 from tests.faults.filing import DEEP, HUGE, UNWRITABLE, nested
 from tests.faults.office import Office
 from tests.store.conftest import count
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.rows import Job
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", BOTH, indirect=True)]
 
 QUICK: dict[str, Any] = {"jobs_redispatch_after": 0.2, "jobs_redispatch_interval": 0.2, "jobs_max_refusals": 2}
 ONCE: dict[str, Any] = {"max_attempts": 1}

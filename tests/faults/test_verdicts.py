@@ -13,6 +13,7 @@ from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import invariants
 from tests.apps import make_app
+from tests.faults.conftest import BOTH
 from tests.faults.judged import QUICK
 from tests.processes import SOURCE, Worker, wait_until
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", BOTH, indirect=True)]
 
 
 @dataclass(frozen=True, slots=True)
