@@ -69,7 +69,7 @@ def test_a_worker_with_a_wrong_clock_starts_nothing_early_and_nothing_late(yard:
         "at once": note(yard),
         "countdown": note(yard, countdown=3),
         "eta": note(yard, eta=datetime.now(UTC) + timedelta(seconds=3)),
-        "held": note(yard, delay=70),
+        "held": note(yard, delay=600),
         "retry": yard.send("flaky", str(yard.notes), "ran", retry_delays=[3]),
     }
     fall_due(yard, due["held"], 3)
@@ -113,7 +113,7 @@ def test_callers_with_wrong_clocks_have_their_delays_and_expiries_kept(yard: Yar
         (row,) = yard.ended(job_id, worker)
         assert row.final_status == "success"
         assert was_on_time(row), row
-        assert seconds_of(row) == pytest.approx(wait, abs=0.9)
+        assert seconds_of(row) == pytest.approx(wait, abs=2.5)
     assert [yard.ended(job_id, worker)[0].final_status for job_id in stale] == ["cancelled", "cancelled"]
 
 
