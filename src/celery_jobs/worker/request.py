@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
@@ -12,7 +13,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from celery_jobs import settings
-from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.envelope import JOB_HEADER, queue_of_delivery
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
@@ -21,9 +22,27 @@ from celery_jobs.states import FailureReason
 from celery_jobs.verdicts import after_retry, next_by_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery_jobs.plugin import Plugin
 
 __all__ = ["JobRequest"]
+
+Method = TypeVar("Method", bound="Callable[..., Any]")
+
+
+def _ringing(method: Method) -> Method:
+    """What may end an attempt: the worker's messenger is to see whether a callback is due."""
+
+    @functools.wraps(method)
+    def rings(self: JobRequest, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        finally:
+            if self._is_job and self._plugin.messenger is not None:
+                self._plugin.messenger.ring()
+
+    return rings  # type: ignore[return-value]
 
 
 class JobRequest(Request):  # type: ignore[misc]
@@ -32,12 +51,28 @@ class JobRequest(Request):  # type: ignore[misc]
     _settled = False
     _late = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Celery makes a class for each task's requests, whose `on_success` calls no other."""
+        super().__init_subclass__(**options)
+        if "on_success" in cls.__dict__:
+            cls.on_success = _ringing(cls.on_success)
+
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
         self._job_id = ""
         self._is_job = self._plugin.manages(self._task.name)
         if self._is_job:
             self._mark(message)
+            self.time_limits = self._limits()
+
+    def _limits(self) -> Any:
+        """Hard and soft: the caller's or the task's; where neither says any, by the queue's `timeout`."""
+        task, given = self.task, self.time_limits
+        if any(given) or task.time_limit or task.soft_time_limit or task.keeps_its_time:
+            return given
+        queue = queue_of_delivery(self._app.amqp.queues, self.delivery_info)
+        timeout = self._plugin.settings.queue(queue).timeout
+        return given if timeout is None else (timeout + settings.TIMEOUT_GRACE, timeout)
 
     def _mark(self, message: Any) -> None:
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
@@ -77,6 +112,7 @@ class JobRequest(Request):  # type: ignore[misc]
             routing_key=delivery.get("routing_key") or "",
         )
 
+    @_ringing
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Settle a lost child or a hard time limit in SQL; everything else the child has settled."""
         if not self._is_job:
@@ -100,6 +136,7 @@ class JobRequest(Request):  # type: ignore[misc]
         elif self.task.acks_late:
             self.acknowledge()
 
+    @_ringing
     def end_runaway(self, longest: float | None) -> bool:
         """End the attempt in SQL where it runs on past its hard limit, in a pool that does not stop it.
 
@@ -201,6 +238,7 @@ class JobRequest(Request):  # type: ignore[misc]
             self.task.backend.mark_as_retry(self.id, exc_info.exception, exc_info.traceback, request=self._context)
         self.send_event("task-retried", exception=repr(exc_info.exception), traceback=exc_info.traceback)
 
+    @_ringing
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """A revoke or an expiry that the parent sees: into SQL first."""
         if self._is_job:
@@ -225,6 +263,7 @@ class JobRequest(Request):  # type: ignore[misc]
             emit(Kind.CANCELLED, job_id=self._job_id, original_id=ended.original_id, error=None)
         return True
 
+    @_ringing
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """A shutdown or a lost connection takes the job from its child: given back, nothing burnt."""
         if self._is_job:
