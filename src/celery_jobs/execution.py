@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.recording import Wire
     from celery_jobs.store.chains import Next
-    from celery_jobs.store.rows import Claim
+    from celery_jobs.store.rows import Claim, Response
 
 __all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "dropped", "traced"]
 
@@ -63,6 +63,8 @@ class Execution:
     """Whether the result store was away when it was to hear of the outcome."""
     following: Next | None = None
     replaced_by: str | None = None
+    response: Response | None = None
+    """What an HTTP job was answered."""
 
     @property
     def duration_ms(self) -> int:
@@ -249,16 +251,15 @@ def _complete(execution: Execution, result: Any) -> None:
 
     text = result_text(result, execution.plugin.settings.max_result_bytes)
     job = execution.job
-    done = complete(
-        execution.plugin.db, job, text, execution.duration_ms, execution.replaced_by, untold=execution.untold
-    )
+    ended = (execution.duration_ms, execution.replaced_by, execution.untold, execution.response)
+    done = complete(execution.plugin.db, job, text, *ended)
     emit(Kind.COMPLETED if done else Kind.FENCED, job)
 
 
 def _retry(execution: Execution, following: Next, error: BaseException) -> None:
     from celery_jobs.store import chains
 
-    failure = failure_of(execution.plugin, execution.task, error)
+    failure = failure_of(execution.plugin, execution.task, error, response=execution.response)
     outcome = chains.retry(execution.plugin.db, execution.job, failure, following, execution.duration_ms)
     after_retry(execution.plugin, execution.job, outcome)
 
@@ -267,7 +268,7 @@ def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
     from celery_jobs.store.chains import bury
 
     traceback = getattr(retval, "traceback", None) if error.__traceback__ is None else None
-    failure = failure_of(execution.plugin, execution.task, error, traceback)
+    failure = failure_of(execution.plugin, execution.task, error, traceback, execution.response)
     ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, untold=execution.untold)
     if ended is None:
         emit(Kind.FENCED, execution.job)

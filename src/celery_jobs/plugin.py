@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["ATTRIBUTE", "Plugin", "plugin_of"]
+__all__ = ["ATTRIBUTE", "HTTP_TASK", "Plugin", "plugin_of"]
 
 AWAIT_PAUSE = 1.0
 """Seconds between two tries to reach a database that is away."""
+
+HTTP_TASK = "celery_jobs.http.request"
+"""The task of HTTP jobs."""
 
 ATTRIBUTE = "celery_jobs"
 """The plugin hangs on the app under this name."""
@@ -35,6 +38,8 @@ class Plugin:
         self._ready_in = 0
         self.heart: Any = None
         """The heartbeat of the worker whose parent process this is, if it is one."""
+        self.messenger: Any = None
+        """What sends the callbacks there."""
 
     @cached_property
     def settings(self) -> Settings:

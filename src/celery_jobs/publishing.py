@@ -19,6 +19,7 @@ from celery_jobs.errors import DuplicateJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions, take_options
+from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
@@ -86,6 +87,7 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
         if not plugin.manages(name) or plugin.app.conf.task_always_eager:
             return original(name, args, kwargs, countdown, **options)
         submission = Submission(take_options(options), delay=countdown)
+        _check_call(plugin, name, args, kwargs)
         submission.celery_priority = options.get("priority")
         submission.expires_in = _seconds(options.get("expires"))
         submission.ignore_result = bool(options.get("ignore_result"))
@@ -110,6 +112,13 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
 
 def _seconds(expires: Any) -> float | None:
     return float(expires) if isinstance(expires, Real) else None
+
+
+def _check_call(plugin: Plugin, name: str, args: Any, kwargs: Any) -> None:
+    """Let a task that has rules for its arguments refuse them, whatever door they come through."""
+    task = plugin.app.tasks.get(name) if name == HTTP_TASK else None
+    if task is not None:
+        task.check_call(args or (), kwargs or {})
 
 
 def _defer_task_call(app: Celery) -> None:

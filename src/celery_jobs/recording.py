@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs.errors import InvalidJob
+from celery_jobs.addresses import parse_url
+from celery_jobs.errors import BlockedAddress, InvalidJob
 from celery_jobs.ids import new_id
+from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.store.rows import Message, NewJob
 from celery_jobs.store.text import clean
 
@@ -74,7 +76,8 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         policy = plugin.policy(wire.task, queue, options.level)
     except ValueError as error:
         raise InvalidJob("retry_policy", str(error)) from error
-    scope = options.idempotency_scope or wire.task
+    # All HTTP jobs have one task; what they have in common is the queue.
+    scope = options.idempotency_scope or (queue if wire.task == HTTP_TASK else wire.task)
     limit = 1 if options.concurrency_key and options.concurrency_limit is None else options.concurrency_limit
     values: dict[str, Any] = {
         "id": new_id(),
@@ -95,6 +98,16 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "idempotency_key": options.idempotency_key,
         "concurrency_key": options.concurrency_key,
         "concurrency_limit": limit,
-        "callback_url": options.callback_url,
+        "callback_url": _allowed(plugin, options.callback_url),
     }
     return NewJob(**{**values, **more})
+
+
+def _allowed(plugin: Plugin, url: str | None) -> str | None:
+    """A URL of a callback; raises InvalidJob for an address that no callback may be sent to."""
+    if url is not None:
+        try:
+            plugin.settings.address_policy.check(parse_url(url))
+        except BlockedAddress as error:
+            raise InvalidJob("callback_url", str(error)) from None
+    return url

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from celery_jobs.addresses import AddressPolicy
+from celery_jobs.assertions import Assertion, read_assertions
 from celery_jobs.errors import InvalidSettings
-from celery_jobs.policy import MAX_ATTEMPTS, Level, parse_level, resolve
+from celery_jobs.policy import Level, parse_level, resolve
+from celery_jobs.rules import RULES, Rule, unknown
+from celery_jobs.signing import Secret, read_secrets
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -23,6 +26,27 @@ MAX_DELAY = 86_400
 
 RUNAWAY_GRACE = 30
 """Seconds past its hard limit that an attempt may run where the pool does not end it (semantics.md section 6)."""
+
+CALLBACK_TIMEOUT = 10.0
+"""Seconds that a callback may take in all (semantics.md section 8)."""
+
+CALLBACK_LEASE = 30.0
+"""Seconds after which somebody else sends a callback whose sender has said nothing of it: it died."""
+
+CALLBACKS_AT_ONCE, CALLBACKS_A_HOST = 8, 2
+"""Callbacks that a worker sends at the same time, and of those to one host (semantics.md section 8)."""
+
+TIMEOUT_GRACE = 10
+"""Seconds from a queue's `timeout`, at which a task may clean up, to its end by force."""
+
+HTTP_TIMEOUT, HTTP_TIMEOUTS = 30.0, (1, 300)
+"""Seconds that the whole request of an HTTP job may take; the least and the most that may be asked for."""
+
+HTTP_NO_RETRY_STATUSES = (410,)
+"""Statuses of a response after which retrying cannot help (semantics.md section 9)."""
+
+RESPONSE_BYTES, ASSERTED_BYTES = 65_536, 1_048_576
+"""Bytes of a response's body that are kept, and that are read for assertions on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +67,10 @@ class QueueSettings:
     """Days that an ended chain outside the dead-letter queue is kept, from its end."""
     visibility_timeout: float = 1350
     """Seconds of a claim's lease where no worker's heartbeat bounds it."""
+    timeout: float | None = None
+    """Seconds that an attempt may take; None: HTTP jobs 30, other tasks as long as they like."""
+    assertions: tuple[Assertion, ...] = ()
+    """What the responses to the queue's HTTP jobs must be besides 2xx."""
 
     @property
     def level(self) -> Level:
@@ -102,6 +130,18 @@ class Settings:
     """False: messages keep the priority that Celery gives them, unmarked ones too."""
     database_timeout: float = 2
     """Seconds to reach the database before an enqueue raises StoreUnavailable."""
+    callback_secrets: tuple[Secret, ...] = ()
+    """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
+    callback_retry_delays: tuple[float, ...] = ()
+    """Seconds before the second, third … try of a callback that failed; none: one try."""
+    http_allowed_addresses: tuple[str, ...] = ()
+    """Addresses and networks (CIDR) that requests may go to although they are not public."""
+    http_allowed_hosts: tuple[str, ...] = ()
+    """Names that may lead to private addresses; `.corp.example` is every name below `corp.example`."""
+    http_blocked_ports: tuple[int, ...] = ()
+    """Ports that no request goes to, whatever else is allowed."""
+    max_retry_after: float = 86_400
+    """Seconds that a server's `Retry-After` may put off the next attempt of an HTTP job."""
 
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""
@@ -111,6 +151,14 @@ class Settings:
     def redacted(self) -> frozenset[str]:
         """The names of `redact` in lower case."""
         return frozenset(name.lower() for name in self.redact)
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Where requests may go."""
+        return AddressPolicy(*(tuple(getattr(self, f"http_{name}")) for name in _POLICY))
+
+
+_POLICY = ("allowed_addresses", "allowed_hosts", "blocked_ports")
 
 
 def read_settings(app: Celery) -> Settings:
@@ -146,14 +194,26 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
     accepted: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            problems.append(_unknown(f"{PREFIX}{name}", [f"{PREFIX}{k}" for k in known]))
+            problems.append(unknown(f"{PREFIX}{name}", [f"{PREFIX}{k}" for k in known]))
+        elif name == "callback_secrets":
+            accepted[name], faults = read_secrets(value)
+            problems.extend(f"{PREFIX}{name}: {fault}" for fault in faults)
         elif name not in ("queue_defaults", "queues"):
             _check(accepted, name, value, _TYPES[name], problems, PREFIX)
     defaults = _queue(values.get("queue_defaults", {}), QueueSettings(), f"{PREFIX}queue_defaults", problems)
     queues = _queues(values.get("queues", {}), defaults, problems)
+    _check_addresses(accepted, problems)
     if problems:
         raise InvalidSettings(problems)
     return Settings(**accepted, queue_defaults=defaults, queues=queues)
+
+
+def _check_addresses(accepted: Mapping[str, Any], problems: list[str]) -> None:
+    for name in _POLICY:
+        try:
+            AddressPolicy(**{name: tuple(accepted.get(f"http_{name}", ()))})
+        except ValueError as error:
+            problems.append(f"{PREFIX}http_{name}: {error}")
 
 
 def _queues(given: Any, defaults: QueueSettings, problems: list[str]) -> dict[str, QueueSettings]:
@@ -186,11 +246,12 @@ def _queue_values(given: Mapping[str, Any], where: str, problems: list[str]) -> 
     values = dict(given)
     accepted: dict[str, Any] = {}
     _unfold_policy(values, accepted, where, problems)
+    if "assertions" in values:
+        accepted["assertions"], faults = read_assertions(values.pop("assertions"))
+        problems.extend(f"{where}.assertions{'' if fault.startswith('[') else ': '}{fault}" for fault in faults)
     for name, value in values.items():
         if name not in _QUEUE_TYPES:
-            problems.append(
-                f"{where}: " + _unknown(str(name), [*_QUEUE_TYPES, "retry_delays", "retry_policy", "max_retries"])
-            )
+            problems.append(f"{where}: " + unknown(str(name), [*_QUEUE_TYPES, *_READ_APART]))
         else:
             _check(accepted, name, value, _QUEUE_TYPES[name], problems, f"{where}.")
     return accepted
@@ -220,47 +281,19 @@ def _check_policy(queue: QueueSettings, where: str, problems: list[str]) -> None
         problems.append(f"{where}: {error}")
 
 
-def _check(accepted: dict[str, Any], name: str, value: Any, rule: _Rule, problems: list[str], prefix: str) -> None:
+def _check(accepted: dict[str, Any], name: str, value: Any, rule: Rule, problems: list[str], prefix: str) -> None:
     if rule.accepts(value):
         accepted[name] = value
     else:
         problems.append(f"{prefix}{name}: {rule.expected} is expected, not {value!r}")
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
-    return f"{name} is not a setting{hint}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    expected: str
-    accepts: Callable[[Any], bool]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-_RULES: dict[Any, _Rule] = {
-    bool: _Rule("True or False", lambda v: isinstance(v, bool)),
-    int: _Rule("a whole number above 0", lambda v: _number(v) and isinstance(v, int)),
-    float: _Rule("a number above 0", _number),
-    str: _Rule("a text", lambda v: isinstance(v, str) and v != ""),
-    tuple[str, ...]: _Rule(
-        "a list of texts",
-        lambda v: isinstance(v, list | tuple | set | frozenset) and all(isinstance(n, str) and n for n in v),
-    ),
-    int | None: _Rule(
-        f"a whole number from 1 to {MAX_ATTEMPTS}, or None",
-        lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MAX_ATTEMPTS),
-    ),
-}
-
-_TYPES = {n: _RULES[t] for n, t in get_type_hints(Settings).items() if n not in ("queue_defaults", "queues")}
-_TYPES["database_url"] = _Rule(
+_TYPES = {n: RULES[t] for n, t in get_type_hints(Settings).items() if t in RULES}
+_TYPES["database_url"] = Rule(
     "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",
     lambda v: isinstance(v, str) and re.match(r"^[a-z0-9+]+:/", v) is not None,
 )
-_QUEUE_TYPES = {n: _RULES[t] for n, t in get_type_hints(QueueSettings).items() if n != "retry_delays"}
+_QUEUE_TYPES = {
+    n: RULES[t] for n, t in get_type_hints(QueueSettings).items() if n not in ("retry_delays", "assertions")
+}
+_READ_APART = ("assertions", "retry_delays", "retry_policy", "max_retries")

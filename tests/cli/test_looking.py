@@ -135,12 +135,13 @@ def test_show_tells_what_a_run_is_a_replay_of_and_was_replayed_as(app: Celery, r
 
 
 def test_show_tells_result_tags_key_and_callback(app: Celery, run: Run) -> None:
-    options = {"tags": ["a", "b"], "idempotency_key": "k1", "callback_url": "https://example.org/done"}
+    app.conf.jobs_http_allowed_addresses = ["127.0.0.1"]
+    options = {"tags": ["a", "b"], "idempotency_key": "k1", "callback_url": "http://127.0.0.1:1/done"}
     job_id = app.tasks["cli.add"].apply_async((1,), {"y": 2}, **options).job_id
     with working(app):
         Jobs(app).wait(job_id, 15)
     shown = run("show", job_id).stdout
-    for words in ("result  3", "tags  a, b", "key  k1", "callback  https://example.org/done", "(1, y=2)"):
+    for words in ("result  3", "tags  a, b", "key  k1", "callback  http://127.0.0.1:1/done", "(1, y=2)"):
         assert words in shown
 
 

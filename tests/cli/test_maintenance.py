@@ -88,7 +88,7 @@ def test_promote_sweep_and_reap_say_what_they_did(app: Celery, run: Run) -> None
 
 
 def test_migrate_says_where_the_schema_stands(run: Run) -> None:
-    assert "is up to date (version 0001)" in run("migrate").stdout
+    assert "is up to date (version 0002)" in run("migrate").stdout
 
 
 def test_a_database_that_does_not_answer_ends_with_4(app: Celery, run: Run) -> None:

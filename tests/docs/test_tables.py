@@ -183,7 +183,15 @@ def test_the_reference_of_the_command_line_is_made_of_the_commands() -> None:
 
 
 def test_the_pages_use_public_names() -> None:
-    for page in ("quickstart.md", "semantics.md", "enqueueing.md", "repairing.md", "events.md", "operating.md"):
+    for page in (
+        "quickstart.md",
+        "callbacks.md",
+        "semantics.md",
+        "enqueueing.md",
+        "repairing.md",
+        "events.md",
+        "operating.md",
+    ):
         for block in blocks_of(page):
             if block.language == "python":
                 for node in ast.walk(ast.parse(block.text)):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_jobs.states import FailureReason
-from celery_jobs.store import endings
+from celery_jobs.store import callbacks, endings
 from tests.doctor.conftest import ask
-from tests.store.conftest import QUEUE, TASK, change, claim, shift, store
+from tests.store.conftest import QUEUE, TASK, change, claim, complete, shift, store
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
@@ -58,3 +58,17 @@ def test_ends_that_celery_has_not_heard_of(plugin: Plugin) -> None:
     assert [finding.severity for finding in ask(plugin, "ends-untold")] == ["warning"]
     endings.mark_told(plugin.db, job)
     assert ask(plugin, "ends-untold") == []
+
+
+def test_callbacks_that_nobody_sends(plugin: Plugin) -> None:
+    job = complete(plugin.db, store(plugin.db, callback_url="https://shop.example/hook"))
+    shift(plugin.db, 290)
+    assert ask(plugin, "callbacks-unsent") == []
+    shift(plugin.db, 20)
+    (finding,) = ask(plugin, "callbacks-unsent")
+    assert (finding.severity, "1 callback(s) have been due for" in finding.words) == ("warning", True)
+    (callback,) = callbacks.take(plugin.db, [job], 30)
+    assert ask(plugin, "callbacks-unsent") == []
+    assert callbacks.mark(plugin.db, callback, 500, "no", 5)
+    shift(plugin.db, 1000)
+    assert ask(plugin, "callbacks-unsent") == []

@@ -16,7 +16,7 @@ from celery_jobs.errors import JobsError
 from celery_jobs.ids import new_id
 from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants
 from celery_jobs.store.db import Database, now
-from celery_jobs.store.rows import Claim, Enqueued, Failure, Job, Message, NewJob
+from celery_jobs.store.rows import JOB_COLUMNS, Claim, Enqueued, Failure, Job, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, queues, services, workers
 from tests.processes import wait_until
 
@@ -128,7 +128,7 @@ def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
 def stored(db: Database, job_id: str) -> Job:
     """One row."""
     with db.reading() as connection:
-        query = select(*(jobs.c[name] for name in Job.__slots__)).where(jobs.c.id == job_id)
+        query = select(*(jobs.c[name] for name in JOB_COLUMNS)).where(jobs.c.id == job_id)
         return Job(**connection.execute(query).one()._mapping)
 
 

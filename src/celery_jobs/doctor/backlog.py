@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_jobs.doctor.finding import Check, check
-from celery_jobs.store import health
+from celery_jobs.store import callbacks, health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,9 @@ __all__ = ["CHECKS"]
 
 LONGEST_UNTOLD = 300.0
 """Seconds; the redispatcher tells what is untold every minute."""
+
+LONGEST_UNSENT = 300.0
+"""Seconds; a worker looks every 15, and a callback takes 10 at most."""
 
 
 @check("sends-used-up", "error")
@@ -52,4 +55,15 @@ def ends_untold(plugin: Plugin) -> Iterator[tuple[str, str]]:
         )
 
 
-CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold)
+@check("callbacks-unsent", "warning")
+def callbacks_unsent(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """Every worker sends what is due."""
+    if count := callbacks.overdue(plugin.db, LONGEST_UNSENT):
+        yield (
+            f"{count:,} callback(s) have been due for more than {LONGEST_UNSENT / 60:g} minutes",
+            "start a worker, or more of them: each sends 8 at once, and 2 to a host; "
+            "a receiver that does not answer holds its place for 10 s",
+        )
+
+
+CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold, callbacks_unsent)

@@ -9,6 +9,7 @@ from celery import bootsteps
 from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
 from celery_jobs.worker.heart import Heart
+from celery_jobs.worker.messenger import Messenger
 from celery_jobs.worker.stand_in import StandIn
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         queues = list(worker.app.amqp.queues.consume_from)
         self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues, worker.time_limit)
         self.stand_in = StandIn(self.plugin)
+        self.messenger = self.plugin.messenger = Messenger(self.plugin)
         self.heart.start()
         emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()
+        self.messenger.start()
         stopped = worker.blueprint.on_stopped
         worker.blueprint.on_stopped = lambda: self._end(stopped)
 
@@ -50,4 +53,5 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if stopped is not None:
             stopped()
         self.stand_in.stop()
+        self.messenger.stop()
         self.heart.stop()

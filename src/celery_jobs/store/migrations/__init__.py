@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "upgrade"]
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
