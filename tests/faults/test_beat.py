@@ -96,7 +96,10 @@ def test_without_beat_a_delayed_job_starts_one_look_of_the_workers_late_at_most(
 def test_after_an_hour_without_beat_and_workers_each_job_is_sent_and_runs_once(yard: Yard, broker_url: str) -> None:
     ids = [job_id for minute in range(50) for job_id in delayed(yard, 10, delay=61 + minute * 60)]
     schedule = str(yard.folder / "schedule")
-    yard.beat(f"--schedule={schedule}", clock=-HOUR).stop()
+    earlier = yard.beat(f"--schedule={schedule}", clock=-HOUR)
+    # Stopped before its first tick it would keep nothing.
+    wait_until(lambda: "Sending due task" in earlier.log, process=earlier)
+    earlier.stop()
     assert min(ages_of(schedule)) >= HOUR
     with Redis.from_url(broker_url) as client:
         client.flushdb()  # its ticks expired long ago
