@@ -97,7 +97,8 @@ def test_after_an_hour_without_beat_and_workers_each_job_is_sent_and_runs_once(y
     ids = [job_id for minute in range(50) for job_id in delayed(yard, 10, delay=61 + minute * 60)]
     schedule = str(yard.folder / "schedule")
     earlier = yard.beat(f"--schedule={schedule}", clock=-HOUR)
-    wait_until(lambda: "Sending due task" in earlier.log, process=earlier)  # before, it keeps nothing when it is stopped
+    # Stopped before its first tick it would keep nothing.
+    wait_until(lambda: "Sending due task" in earlier.log, process=earlier)
     earlier.stop()
     assert min(ages_of(schedule)) >= HOUR
     with Redis.from_url(broker_url) as client:
