@@ -17,13 +17,14 @@ from celery_jobs.settings import CALLBACK_LEASE
 from tests.callbacks.receiver import every
 from tests.callbacks.shop import SECRET
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 from tests.store.conftest import change, snapshot
 
 if TYPE_CHECKING:
     from tests.callbacks.conftest import Shop
     from tests.callbacks.receiver import Receiver
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", BOTH, indirect=True)]
 
 
 def test_each_end_is_told_once_in_order_and_signed_and_the_outcome_stands_on_its_attempt(

@@ -10,9 +10,9 @@ from redis import Redis
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from tests.apps import make_app
-from tests.faults.conftest import BOTH
 from tests.faults.shop import settings
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,9 +13,9 @@ from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import invariants
 from tests.apps import make_app
-from tests.faults.conftest import BOTH
 from tests.faults.judged import QUICK
 from tests.processes import SOURCE, Worker, wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -31,7 +31,10 @@ KINDS = ("sqlite", "postgresql")
 
 @pytest.fixture(
     scope="package",
-    params=[pytest.param(kind, marks=pytest.mark.xdist_group(f"http-{kind}")) for kind in KINDS],
+    params=[
+        pytest.param("postgresql", marks=pytest.mark.xdist_group("http-postgresql")),
+        pytest.param("sqlite", marks=[pytest.mark.xdist_group("http-sqlite"), pytest.mark.matrix]),
+    ],
 )
 def database_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
