@@ -70,7 +70,7 @@ def failure_of(
 def _reason(task: Any, error: BaseException) -> FailureReason:
     if isinstance(error, SoftTimeLimitExceeded):
         return FailureReason.TIMEOUT
-    if isinstance(error, HttpFailed):
+    if isinstance(error, HttpFailed) and error.reason in set(FailureReason):
         return FailureReason(error.reason)
     if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
         return FailureReason.NO_RETRY

@@ -165,6 +165,7 @@ def test_endless_headers_are_refused(client: Client) -> None:
 @pytest.mark.parametrize(
     ("encoding", "packed"),
     [("gzip", gzip.compress(b"said")), ("deflate", zlib.compress(b"said")), ("x-gzip", gzip.compress(b"said"))],
+    ids=["gzip", "deflate", "x-gzip"],
 )
 def test_a_compressed_body_is_unpacked(encoding: str, packed: bytes, client: Client) -> None:
     with serving(answers(answer(packed, Content_Encoding=encoding))) as server:

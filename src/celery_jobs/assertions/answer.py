@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ MOST_SHOWN = 200
 """Characters of what was there instead."""
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
+
+
+_QUICK = re.compile(r"ascii|utf-?(8|16|32)|iso8859|cp125|koi8|shift_jis|euc_|gb|big5")
+"""Beginnings of charsets that are read at once; Python has others, such as punycode, whose time is quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,7 @@ class Seen:
     def text(self) -> str:
         """The body as text, in the charset that its header names, else UTF-8."""
         named = _CHARSET.search(self.header("content-type") or "")
-        try:
-            return self.answer.body.decode(named[1] if named else "utf-8", "replace")
-        except (LookupError, ValueError):
-            return self.answer.body.decode("utf-8", "replace")
+        return self.answer.body.decode(_charset(named[1]) if named else "utf-8", "replace")
 
     @property
     def cut(self) -> str:
@@ -77,6 +79,15 @@ class Seen:
         if isinstance(self._read, NoJson):
             raise self._read
         return self._read
+
+
+def _charset(name: str) -> str:
+    """A charset that a server names, where it is one that can be read quickly; else UTF-8."""
+    try:
+        found = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return "utf-8"
+    return found if _QUICK.match(found) else "utf-8"
 
 
 def shown(value: Any, quoted: bool = True) -> str:

@@ -11,7 +11,7 @@ from jsonpath import JSONPathEnvironment, JSONPathError
 from jsonpath.function_extensions import Match, Search
 
 from celery_jobs.assertions.answer import NoJson, shown
-from celery_jobs.assertions.patterns import MOST_SECONDS, seconds_left
+from celery_jobs.assertions.patterns import MOST_SECONDS, look, seconds_left
 
 if TYPE_CHECKING:
     from jsonpath import JSONPath
@@ -49,6 +49,44 @@ class _Match(_Bounded, Match):
         return pattern.fullmatch(text, timeout=seconds_left()) is not None
 
 
+class _Object(dict[str, Any]):
+    """An object of a body, which looks at the clock: a path may go through it more often than anybody can wait."""
+
+    def items(self) -> Any:
+        look()
+        return super().items()
+
+    def values(self) -> Any:
+        look()
+        return super().values()
+
+    def __iter__(self) -> Any:
+        look()
+        return super().__iter__()
+
+    def __getitem__(self, key: str) -> Any:
+        look()
+        return super().__getitem__(key)
+
+
+class _Array(list[Any]):
+    """The same for a list."""
+
+    def __iter__(self) -> Any:
+        look()
+        return super().__iter__()
+
+    def __getitem__(self, index: Any) -> Any:
+        look()
+        return super().__getitem__(index)
+
+
+def _watched(value: Any) -> Any:
+    if type(value) is list:
+        return _Array(map(_watched, value))
+    return _Object((key, _watched(item)) for key, item in value.items()) if type(value) is dict else value
+
+
 _ENVIRONMENT = JSONPathEnvironment(strict=True)
 _ENVIRONMENT.function_extensions.update(search=_Search(thread_safe=True), match=_Match(thread_safe=True))
 
@@ -73,16 +111,18 @@ def fault(path: Any) -> str | None:
 
 def instead(path: str, test: str, value: Any, seen: Seen) -> str | None:
     """What a body has at a path instead of what a test wants; None where all that the path finds is as wanted."""
-    query = _compiled(path)
     try:
-        matches = query.finditer(seen.json)
-        found = [match.obj for match in islice(matches, MOST_FOUND + 1)]
+        return _followed(_compiled(path), test, value, _watched(seen.json))
     except NoJson as error:
         return str(error)
     except TimeoutError:
         return f"following it took longer than {MOST_SECONDS:g} s"
     except (JSONPathError, RecursionError) as error:
         return f"it cannot be followed: {error.args[0] if error.args else 'it is nested too deep'}"
+
+
+def _followed(query: JSONPath, test: str, value: Any, body: Any) -> str | None:
+    found = [match.obj for match in islice(query.finditer(body), MOST_FOUND + 1)]
     if len(found) > MOST_FOUND:
         return f"it finds more than {MOST_FOUND:,} values"
     if test == "length" and not query.singular_query():

@@ -16,10 +16,10 @@ import regex
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MOST_SECONDS", "bounded", "compiled", "fault", "search", "seconds_left"]
+__all__ = ["MOST_SECONDS", "bounded", "compiled", "fault", "look", "search", "seconds_left"]
 
 MOST_SECONDS = 1.0
-"""For all patterns of one response together."""
+"""For all patterns and paths of one response together."""
 
 MOST_CHARACTERS = 1000
 """Of a pattern."""
@@ -41,6 +41,13 @@ def seconds_left() -> float:
     """Never nothing: a pattern that is quick is still answered."""
     until = _until.get()
     return MOST_SECONDS if until is None else max(0.001, until - time.monotonic())
+
+
+def look() -> None:
+    """Raise TimeoutError where the time is over."""
+    until = _until.get()
+    if until is not None and time.monotonic() > until:
+        raise TimeoutError
 
 
 def search(pattern: str, text: str) -> bool:

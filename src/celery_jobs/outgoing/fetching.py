@@ -116,6 +116,8 @@ def _exchange(
     """The answer, or the request that a redirect asks for."""
     with httpx_errors(), client.line(request.destination, until) as line:
         response = line.connection.handle_request(_encoded(request))
+        if not 100 <= response.status <= 999:
+            raise httpx.RemoteProtocolError(f"{response.status} is no status of HTTP")
         headers = httpx.Headers(response.headers)
         if follow and (following := _redirected(request, response.status, headers)):
             return following

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, case, exists, func, or_, select, update
 
 from celery_jobs.store.attempts import CALLBACK_DUE
 from celery_jobs.store.db import now
@@ -113,6 +113,12 @@ def _still_taken(connection: Connection, mine: dict[str, datetime]) -> list[Take
     return [callback for callback in found if callback.until == mine[callback.job_id]]
 
 
+MOST_TRIES = 32_000
+"""That the column counts."""
+
+_next_try = case((jobs.c.callback_tries < MOST_TRIES, jobs.c.callback_tries + 1), else_=jobs.c.callback_tries)
+
+
 def _win(connection: Connection, job_ids: Sequence[str], lease: float) -> list[Taken]:
     due = (unsent_callback, jobs.c.callback_at <= now())
     chosen = select(jobs.c.id).where(jobs.c.id.in_(job_ids), *due).order_by(jobs.c.id)
@@ -122,7 +128,7 @@ def _win(connection: Connection, job_ids: Sequence[str], lease: float) -> list[T
     rows = connection.execute(
         update(jobs)
         .where(jobs.c.id.in_(locked), *due)
-        .values(callback_state=SENDING, callback_at=now(lease), callback_tries=jobs.c.callback_tries + 1)
+        .values(callback_state=SENDING, callback_at=now(lease), callback_tries=_next_try)
         .returning(*_TAKEN, *_HELD)
     )
     return [Taken(**row._mapping) for row in rows]

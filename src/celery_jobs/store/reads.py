@@ -61,12 +61,14 @@ def find_original(db: Database, id: str) -> str | None:
         return None if row is None else str(row.original_id)
 
 
-def attempts(db: Database, original_id: str) -> list[Job]:
-    """Every attempt of a chain, in order, each with the response that it got."""
+def attempts(db: Database, original_id: str, answers: bool = True) -> list[Job]:
+    """Every attempt of a chain, in order; with `answers` each has the response that it got."""
     with db.reading() as connection:
         found = _attempts(connection, [original_id])
-        answers = responses.read(connection, [job.id for job in found if job.response_status is not None])
-        return [replace(job, response=answers.get(job.id)) for job in found] if answers else found
+        if not answers:
+            return found
+        answered = responses.read(connection, [job.id for job in found if job.response_status is not None])
+        return [replace(job, response=answered.get(job.id)) for job in found] if answered else found
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:

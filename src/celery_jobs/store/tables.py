@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -203,7 +204,8 @@ jobs = Table(
 responses = Table(
     "responses",
     metadata,
-    Column("id", Id, primary_key=True),
+    # An older process, which does not know them, deletes them too.
+    Column("id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("status", SmallInteger, nullable=False),
     Column("headers", Json, nullable=False),
     Column("body", LargeBinary, nullable=False),

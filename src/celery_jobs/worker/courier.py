@@ -53,10 +53,11 @@ class Courier:
 
     def deliver(self, callback: Taken, stopping: threading.Event) -> None:
         """Send it once and write what became of it; a chain that was deleted since owes nothing."""
-        chain = reads.attempts(self.plugin.db, callback.original_id)
+        taken_at = time.monotonic()
+        chain = reads.attempts(self.plugin.db, callback.original_id, answers=False)
         told = next((told for told in due_callbacks(chain) if told.attempt_id == callback.job_id), None)
-        if told is None:
-            return
+        if told is None or time.monotonic() - taken_at > settings.CALLBACK_LEASE - settings.CALLBACK_TIMEOUT:
+            return  # by its end it would be somebody else's
         body = json.dumps(told.body, separators=(",", ":")).encode()
         outcome = self._post(callback, body, stopping)
         failpoints.reach("callback.sent")
@@ -84,8 +85,8 @@ class Courier:
                 max_body=MOST_READ_BYTES,
             )
         except Exception as error:
-            if stopping.is_set():
-                raise  # the connections may have been closed under it
+            if stopping.is_set() and isinstance(error, RuntimeError):
+                raise  # the client was closed before it was asked
             reason = outgoing.reason_of(error) or type(error).__name__
             words = clean(f"{reason}: {error}", MOST_ERROR_BYTES)
             return Outcome(None, words, round((time.monotonic() - began) * 1000))

@@ -17,8 +17,10 @@ __all__ = ["limits_of"]
 def limits_of(request: Request) -> Any:
     """Hard and soft limit in seconds, None where there is none: the caller's, the task's, the queue's `timeout`."""
     task, given = request.task, request.time_limits
-    if any(given) or task.time_limit or task.soft_time_limit or task.keeps_its_time:
+    if any(given) or task.time_limit or task.soft_time_limit:
         return given
+    if task.keeps_its_time:
+        return settings.HTTP_TIMEOUTS[1] + settings.TIMEOUT_GRACE, None
     queue = queue_of_delivery(task.app.amqp.queues, request.delivery_info)
     timeout = plugin_of(task.app).settings.queue(queue).timeout
     return given if timeout is None else (timeout + settings.TIMEOUT_GRACE, timeout)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from celery_jobs import settings
 from celery_jobs.addresses import parse_url
-from celery_jobs.errors import InvalidUrl
+from celery_jobs.errors import InvalidUrl, StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.store import callbacks
 from celery_jobs.worker.courier import Courier
@@ -115,7 +115,8 @@ class Messenger:
             with self._changed:
                 sender.start()
                 self._sending[callback.job_id] = callback
-        return len(taken), more_in
+        # What another worker has won, or holds for a moment, leaves its place to others: look again at once.
+        return len(taken), BREATH if len(taken) < len(chosen) else more_in
 
     def _choose(self) -> tuple[list[str], float]:
         """The due callbacks that there is room for, and in how many seconds more falls due.
@@ -142,14 +143,26 @@ class Messenger:
     def _send(self, callback: Taken) -> None:
         try:
             self._courier.deliver(callback, self._stopping)
-        except Exception as error:
+        except StoreUnavailable as error:
             # Its lease runs out, and it is sent again.
+            emit(Kind.SERVICE_FAILED, service="messenger", error=str(error))
+        except Exception as error:
             emit(Kind.SERVICE_FAILED, service="messenger", error=repr(error))
+            self._give_up(callback, error)
         finally:
             with self._changed:
                 del self._sending[callback.job_id]
                 self._changed.notify_all()
             self._hurry()
+
+    def _give_up(self, callback: Taken, error: Exception) -> None:
+        """What cannot be sent, or its outcome not be written, is not tried for ever."""
+        if self._stopping.is_set():
+            return
+        try:
+            callbacks.mark(self.plugin.db, callback, None, f"not sent: {type(error).__name__}", None)
+        except Exception as failed:
+            emit(Kind.SERVICE_FAILED, service="messenger", error=repr(failed))
 
 
 class _Places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ HEAD = VERSIONS[-1]
 VERSION_TABLE = "celery_jobs_version"
 LOCK = 0x6A6F6273
 
+LOCK_PAUSE = 0.1
+LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
+"""Seconds that an upgrade may take beside its indexes, and that it waits for a table which somebody uses."""
+
+CONCURRENTLY = {
+    "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
+}
+"""Indexes of columns that the version before has: built on PostgreSQL while everybody goes on writing."""
+
 
 def upgrade(db: Database | str, revision: str = "head") -> str | None:
     """Make the schema or bring it up to date; gives the version that it had before, None for an empty one.
@@ -43,13 +53,40 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
     from alembic import command
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with db.transaction() as connection:
+    if not db.is_sqlite:
+        _build_indexes(db)
+    with db.transaction(LONGEST_UPGRADE) as connection:
         if not db.is_sqlite:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            # Behind a long reader everybody would queue up behind this: better to give up, and say so.
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK}s'"))
         before = _current(connection)
         command.upgrade(config(connection), revision)
         return before
+
+
+def _build_indexes(db: Database) -> None:
+    """Build the new indexes of a PostgreSQL that is in use, with workers at work: it takes as long as it takes."""
+    before = current(db)
+    if before is None:
+        return
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET lock_timeout = 0"))
+        # Waiting for the lock inside a statement would hold a snapshot that the other's index waits for.
+        while not connection.execute(text(f"SELECT pg_try_advisory_lock({LOCK})")).scalar():
+            time.sleep(LOCK_PAUSE)
+        try:
+            for name, index in [found for version, found in CONCURRENTLY.items() if version > before]:
+                if connection.execute(_BROKEN, {"name": name}).first() is not None:  # left by one that was killed
+                    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+                connection.execute(text(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {index}"))
+        finally:
+            connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+            connection.invalidate()
+
+
+_BROKEN = text("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(:name)")
 
 
 def current(db: Database) -> str | None:

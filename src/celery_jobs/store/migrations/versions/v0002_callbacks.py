@@ -17,10 +17,13 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("callback_tries", sa.SmallInteger, nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("callback_duration_ms", sa.Integer))
     only = sa.text("callback_state IN ('due', 'sending')")
-    op.create_index("jobs_callbacks", "jobs", ["callback_at"], postgresql_where=only, sqlite_where=only)
+    # On a PostgreSQL with jobs in it `migrations.CONCURRENTLY` has made it.
+    op.create_index(
+        "jobs_callbacks", "jobs", ["callback_at"], postgresql_where=only, sqlite_where=only, if_not_exists=True
+    )
     op.create_table(
         "responses",
-        sa.Column("id", Id, primary_key=True),
+        sa.Column("id", Id, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("status", sa.SmallInteger, nullable=False),
         sa.Column("headers", Json, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
