@@ -33,6 +33,9 @@ def response_json(response: Response | None) -> dict[str, Any]:
     return dict(zip(_KEYS, (response.headers, text, encoded, response.truncated), strict=True))
 
 
+SECRET_HEADERS = frozenset(("set-cookie", "authorization", "proxy-authorization"))
+"""Headers of responses whose values are nobody's to read, named in `jobs_redact` or not."""
+
 _KEYS = ("response_headers", "response_body", "response_body_base64", "response_truncated")
 
 
@@ -43,7 +46,7 @@ def masked_response(response: Response | None, names: frozenset[str]) -> Respons
     text = body_text(response)
     shown = None if text is None else _masked_text(text, names)
     body = response.body if shown is None or shown == text else shown.encode()
-    return replace(response, headers=redact(response.headers, names), body=body)
+    return replace(response, headers=redact(response.headers, names | SECRET_HEADERS), body=body)
 
 
 def _masked_text(text: str, names: frozenset[str]) -> str:

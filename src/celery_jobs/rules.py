@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.errors import LONGEST_WAIT
 from celery_jobs.policy import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ RULES: dict[Any, Rule] = {
         lambda v: isinstance(v, list | tuple) and all(_number(n) and isinstance(n, int) for n in v),
     ),
     tuple[float, ...]: Rule(
-        "a list of numbers above 0", lambda v: isinstance(v, list | tuple) and all(map(_number, v))
+        f"a list of numbers above 0, at most {LONGEST_WAIT:,}",
+        lambda v: isinstance(v, list | tuple) and all(_number(n) and n <= LONGEST_WAIT for n in v),
     ),
     float | None: Rule("a number above 0, or None", lambda v: v is None or _number(v)),
     int | None: Rule(

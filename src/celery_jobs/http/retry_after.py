@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from celery_jobs.errors import LONGEST_WAIT
+
 __all__ = ["seconds_to_wait"]
 
 _SECONDS = re.compile(r"[0-9]{1,18}")
@@ -16,6 +18,7 @@ def seconds_to_wait(value: str | None, longest: float, now: datetime | None = No
 
     A date that has passed asks for nothing.
     """
+    longest = min(longest, LONGEST_WAIT)
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), longest)
