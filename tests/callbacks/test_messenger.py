@@ -292,3 +292,34 @@ def test_what_is_told_is_not_masked(messenger: Messenger, db: Database, receiver
     messenger.send_due()
     assert messenger.wait(10)
     assert receiver.received[0].json["error_message"] == "card=4242"
+
+
+def test_what_cannot_be_sent_at_all_is_given_up_and_not_tried_for_ever(
+    messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a fault of ours")
+
+    job_id = ended(db, receiver.url())
+    monkeypatch.setattr(Courier, "deliver", fail)
+    assert messenger.send_due()[0] == 1
+    assert messenger.wait(10)
+    row = stored(db, job_id)
+    assert (row.callback_state, row.callback_error, row.callback_tries) == ("failed", "not sent: ValueError", 1)
+
+
+def test_what_another_worker_has_won_is_looked_past_at_once(
+    messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended(db, receiver.url())
+    monkeypatch.setattr(callbacks, "take", lambda *_: [])
+    assert messenger.send_due() == (0, module.BREATH)
+
+
+def test_the_tries_that_are_counted_have_an_end(messenger: Messenger, db: Database, receiver: Receiver) -> None:
+    job_id = ended(db, receiver.url())
+    change(db, job_id, callback_tries=callbacks.MOST_TRIES)
+    assert messenger.send_due()[0] == 1
+    receiver.wait_for("/hook", 1)
+    wait_until(lambda: stored(db, job_id).callback_state == "sent")
+    assert stored(db, job_id).callback_tries == callbacks.MOST_TRIES

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from celery_jobs.errors import SchemaOutdated
+from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.store import migrations
 from celery_jobs.store.db import Database
 from celery_jobs.store.migrations import HEAD, VERSION_TABLE, VERSIONS, config, current, require, upgrade
@@ -162,6 +162,47 @@ def _insert_as(db: Database, columns: list[str]) -> str:
         connection.execute(messages.insert().values(asdict(new.message)))
         connection.execute(jobs.insert().values({name: values[name] for name in columns if name in values}))
     return new.id
+
+
+BREAK = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_callbacks'::regclass"
+INDEX = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('jobs_callbacks')"
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["afresh", "after one that was killed"])
+def test_the_index_is_built_beside_those_who_write(empty_postgresql: Database, left: bool) -> None:
+    db = empty_postgresql
+    upgrade(db, "0001")
+    if left:
+        with db.transaction() as connection:
+            connection.exec_driver_sql("CREATE INDEX jobs_callbacks ON jobs (callback_state)")
+            connection.exec_driver_sql(
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_callbacks'::regclass"
+            )
+    with db.transaction() as writer:
+        writer.exec_driver_sql("LOCK TABLE services IN EXCLUSIVE MODE")
+        assert upgrade(db) == "0001"
+    with db.reading() as connection:
+        assert connection.exec_driver_sql(INDEX).scalar() is True
+        (definition,) = connection.exec_driver_sql(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = 'jobs_callbacks'"
+        ).one()
+    assert "(callback_at) WHERE" in definition
+
+
+def test_an_upgrade_gives_up_where_a_table_is_in_use_and_works_when_it_is_not(
+    empty_postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LONGEST_LOCK", 0.2)
+    db = empty_postgresql
+    upgrade(db, "0001")
+    migrations._build_indexes(db)
+    with db.transaction() as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM jobs")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            upgrade(db)
+    assert current(db) == "0001"
+    assert upgrade(db) == "0001"
+    assert current(db) == HEAD
 
 
 def test_postgresql_without_tables_names_the_command(empty_postgresql: Database) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from celery_jobs.store import attempts, chains, dead_letters, endings, reads
 from celery_jobs.store.rows import Response
-from celery_jobs.store.tables import responses
+from celery_jobs.store.tables import jobs, messages, responses
 from tests.store.conftest import FAILURE, begin, claim, count, shift, stored
 
 if TYPE_CHECKING:
@@ -106,4 +106,13 @@ def test_responses_are_swept_with_their_chain(db: Database, dead: bool) -> None:
     shift(db, 10 * 86_400)
     sweep = dead_letters.sweep_dead_letters if dead else dead_letters.sweep_history
     assert sweep(db, None, 9, [], 10) == 2
+    assert count(db, responses) == 0
+
+
+def test_a_process_of_an_older_version_deletes_them_with_their_job(db: Database) -> None:
+    job = begin(db)
+    complete(db, job)
+    with db.transaction() as connection:
+        connection.execute(jobs.delete().where(jobs.c.id == job.id))
+        connection.execute(messages.delete())
     assert count(db, responses) == 0

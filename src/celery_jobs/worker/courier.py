@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import celery_jobs
-from celery_jobs import failpoints, outgoing, settings, signing
+from celery_jobs import failpoints, settings, signing
 from celery_jobs.callbacks import due_callbacks
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
@@ -17,6 +17,7 @@ from celery_jobs.store import callbacks, reads
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
+    from celery_jobs import outgoing
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.callbacks import Taken
     from celery_jobs.store.rows import Job
@@ -73,6 +74,8 @@ class Courier:
                 self._client.close()
 
     def _post(self, callback: Taken, body: bytes, stopping: threading.Event) -> Outcome:
+        from celery_jobs import outgoing
+
         began = time.monotonic()
         try:
             response = outgoing.fetch(
@@ -102,6 +105,8 @@ class Courier:
         }
 
     def _open(self) -> outgoing.Client:
+        from celery_jobs import outgoing
+
         with self._making:
             if self._client is None:
                 policy = self.plugin.settings.address_policy

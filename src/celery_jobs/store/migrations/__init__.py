@@ -60,7 +60,7 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             # Behind a long reader everybody would queue up behind this: better to give up, and say so.
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK}s'"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
         before = _current(connection)
         command.upgrade(config(connection), revision)
         return before
