@@ -48,9 +48,9 @@ def test_jobs_of_a_worker_silent_for_60_s_are_pending_again_and_sent(
     job_id = app.tasks["services.add"].delay(1).job_id
     claim(plugin, job_id, workers.register(plugin.db, "w@here", 1, ["celery"]))
     before = depth()
-    later(59)
+    later(50)
     assert service("reaper").run_once() == 0
-    later(2)
+    later(11)
     assert service("reaper").run_once() == 1
     run = Jobs(app).get(job_id)
     assert (run.status, run.losses, run.attempt_number) == ("pending", 1, 1)

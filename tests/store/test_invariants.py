@@ -34,7 +34,7 @@ NOW = datetime(2026, 4, 10, tzinfo=UTC)
 @pytest.fixture
 def broken(database_url: str) -> Iterator[Database]:
     """A database that is broken by hand."""
-    database = Database(database_url)
+    database = Database(database_url, timeout=20)
     yield database
     database.dispose()
 

@@ -44,7 +44,7 @@ _DETAILS = {
 @pytest.fixture
 def migrated(database_url: str) -> Iterator[Database]:
     """A database with our tables."""
-    database = Database(database_url)
+    database = Database(database_url, timeout=20)
     yield database
     database.dispose()
 
@@ -59,7 +59,7 @@ def empty(migrated: Database) -> Database:
 @pytest.fixture
 def empty_postgresql(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A PostgreSQL database without our tables."""
-    database = Database(request.getfixturevalue("new_postgresql_database")())
+    database = Database(request.getfixturevalue("new_postgresql_database")(), timeout=20)
     _drop_all(database)
     yield database
     database.dispose()

@@ -26,9 +26,9 @@ def _worker(db: Database, *queues: str) -> str:
 
 def test_a_worker_that_beats_lives(db: Database) -> None:
     worker = _worker(db, "shop")
-    shift(db, 59)
+    shift(db, 50)
     assert heartbeat(db, worker, ["shop", "mail"])
-    shift(db, 59)
+    shift(db, 50)
     assert declare_dead(db, SILENCE) == []
     assert workers.live_queues(db) == {"shop", "mail"}
 
