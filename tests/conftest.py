@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,20 @@ def rabbitmq(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
         _skip(pytestconfig, "RabbitMQ", str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def shared_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
+    """A migrated database for many stories: a SQLite file in `folder`, or one of the tests' PostgreSQL."""
+    if kind == "sqlite":
+        file = folder / "jobs.sqlite3"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite:///{file}"
+        return
+    databases: Databases = request.getfixturevalue("postgres")
+    name = _database_name("shared")
+    yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
+    databases.drop_database(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+END_SECONDS = 45
+"""A pool's child lingers up to 30 s where the signal to end came between a job's way to it and its word of having it:
+billiard waits until the parent has counted a result, and the parent has forgotten that job."""
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 _numbers = itertools.count(1)
@@ -112,12 +115,12 @@ class CeleryProcess:
         """Send a signal to the process itself, not to its children."""
         self.process.send_signal(number)
 
-    def stop(self, timeout: float = 15) -> int:
+    def stop(self, timeout: float = END_SECONDS) -> int:
         """Shut down warm (SIGTERM), within `timeout` s; returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait_ended(timeout)
 
-    def wait_ended(self, timeout: float = 15) -> int:
+    def wait_ended(self, timeout: float = END_SECONDS) -> int:
         """Wait, `timeout` s at most, until the process has ended; returns the exit code."""
         wait_until(lambda: self.process.poll() is not None, timeout, "the process did not end", self)
         return self.process.returncode

@@ -14,12 +14,13 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions
 from celery_jobs.recording import make_job, read_wire
 from celery_jobs.store.enqueue import insert_job
+from celery_jobs.store.reads import find_original
 from celery_jobs.store.rows import Message
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Arrival", "adopt", "arrival_of"]
+__all__ = ["Arrival", "adopt", "adopted", "arrival_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,11 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     enqueued = plugin.db.persist(lambda connection: insert_job(plugin.db, job, connection), point="adopt")
     emit(Kind.ADOPTED, job, job_id=enqueued.job_id)
     return enqueued.job_id
+
+
+def adopted(plugin: Plugin, task_id: str) -> str:
+    """The job that was made of a message without our mark; an empty text where none was."""
+    return find_original(plugin.db, task_id) or ""
 
 
 def _serialized(plugin: Plugin, arrival: Arrival) -> tuple[str, str, Any]:

@@ -177,10 +177,12 @@ def _declare_replies(backend: Any, producer: Producer) -> None:
 
 def _on_a_live_connection(producer: Producer, act: Callable[[], object]) -> None:
     """Act; once more on a new connection where the old one had been closed under it, not where it was slow."""
+    broken = producer.connection.recoverable_connection_errors
     try:
         act()
-    except producer.connection.recoverable_connection_errors as error:
-        if _is_slow(error):
+    except (BatchPublishError, *broken) as error:
+        cause = error.__cause__ if isinstance(error, BatchPublishError) else error
+        if not isinstance(cause, broken) or _is_slow(cause):
             raise
         _disconnect(producer)
         _connect(producer)
@@ -192,23 +194,15 @@ def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any
 
     Some may then be there twice, which is harmless; the batch itself is never tried again by the transport.
     """
-    try:
-        _publish_all(producer, messages)
-    except BatchPublishError as error:
-        cause = error.__cause__
-        if not isinstance(cause, producer.connection.recoverable_connection_errors) or _is_slow(cause):
-            raise
-        _disconnect(producer)
-        _connect(producer)
-        _publish_all(producer, messages)
 
+    def publish() -> None:
+        with producer.batch():
+            for body, options in messages:
+                producer.publish(body, **options)
+        failpoints.reach("send.sent")
 
-def _publish_all(producer: Producer, messages: list[tuple[bytes, dict[str, Any]]]) -> None:
     failpoints.reach("send.begun")
-    with producer.batch():
-        for body, options in messages:
-            producer.publish(body, **options)
-    failpoints.reach("send.sent")
+    _on_a_live_connection(producer, publish)
 
 
 def _is_slow(error: BaseException) -> bool:

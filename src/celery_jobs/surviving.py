@@ -36,7 +36,9 @@ def surviving(plugin: Plugin, tracer: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             if lease_token is None or _is_settled_elsewhere(error):
                 raise
-            _lose(plugin, job_id or _adopted(plugin, uuid), lease_token)
+            from celery_jobs.adoption import adopted
+
+            _lose(plugin, job_id or adopted(plugin, uuid), lease_token)
             return dropped()
 
     trace.__wrapped__ = tracer  # type: ignore[attr-defined]
@@ -58,13 +60,6 @@ def _lose(plugin: Plugin, job_id: str, lease_token: str) -> None:
     if lose(plugin, job_id, lease_token):
         emit(Kind.LOST, job_id=job_id)
         sender_of(plugin).send_now([job_id])
-
-
-def _adopted(plugin: Plugin, task_id: str) -> str:
-    """The job that was made of a message without our mark."""
-    from celery_jobs.store.reads import find_original
-
-    return find_original(plugin.db, task_id) or ""
 
 
 def harmless(exc_info: Any) -> Any:

@@ -16,6 +16,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+HEEDING = [
+    *(sys.executable, "-c"),
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+]
+"""Runs a command that heeds Ctrl-C: tests in the background of a script ignore it, and so would what they start."""
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -26,7 +32,8 @@ class Shell:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a command whose outputs are pipes."""
         return subprocess.Popen(
-            self._command(arguments), env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*HEEDING, *self._command(arguments)], env=self._environment(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, cwd=self.folder,
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ They are forked from a server that has imported everything: a process takes 20 m
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -20,7 +21,7 @@ from celery.concurrency import asynpool
 from celery_jobs import failpoints
 from celery_jobs.store import db
 from tests.failpoints.shop import HANG_SECONDS, Place, make_shop
-from tests.processes import wait_until
+from tests.processes import END_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +81,16 @@ class Actor:
 
     def wait_ended(self) -> int:
         """Wait for its end; gives the exit code."""
-        self.process.join(15)
+        self.process.join(END_SECONDS)
+        if self.process.exitcode is None:
+            self._show_stacks()
         assert self.process.exitcode is not None, f"{self.name} does not end{self.tail()}"
         return self.process.exitcode
+
+    def _show_stacks(self) -> None:
+        """Let it and its children write where each of their threads is."""
+        os.killpg(self.pid, signal.SIGUSR2)
+        self.process.join(1)
 
     def ask_to_stop(self) -> None:
         """Let a worker finish what it runs, take nothing more, and end."""
@@ -126,6 +134,7 @@ def _enter(log: Path, arms: dict[str, str], play: Callable[..., None], *args: An
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    faulthandler.register(signal.SIGUSR2)
     os.environ.update(arms)
     if arms:
         db.FROZEN_CLIENT_MS = FROZEN_CLIENT_MS

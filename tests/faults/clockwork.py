@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import timedelta
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import time_machine
-from celery import Celery
 
-import celery_jobs
+from tests.faults.shops import new_shop
 
 SETTINGS, CLOCK = "CLOCKWORK_SETTINGS", "CLOCKWORK_CLOCK"
 
@@ -20,15 +18,7 @@ if ahead := float(os.environ.get(CLOCK, "0")):
     # The wall clock only, of this process and of all that it forks; what the system measures goes on as ever.
     time_machine.travel(timedelta(seconds=ahead)).start()
 
-app = Celery("clockwork")
-app.conf.update(
-    broker_url=os.environ.get("CELERY_BROKER_URL"),
-    result_backend=os.environ.get("CELERY_RESULT_BACKEND"),
-    jobs_database_url=os.environ.get("JOBS_DATABASE_URL", "sqlite:///unused.sqlite3"),
-    broker_connection_retry_on_startup=True,
-    **json.loads(os.environ.get(SETTINGS, "{}")),
-)
-celery_jobs.install(app)
+app = new_shop("clockwork", SETTINGS)
 
 
 @app.task

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from celery import Celery
+
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
@@ -46,14 +48,20 @@ def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[Callab
 
 
 @pytest.fixture
-def send(broker_url: str, database_url: str) -> Iterator[Callable[..., str]]:
-    """Enqueues a task of tests/faults by name, `send("shop.add", 1, 2)` or `send("add", 1, 2)`; gives the job's id."""
+def app(broker_url: str, database_url: str) -> Iterator[Celery]:
+    """The callers' app."""
     app = make_app(broker_url, database_url)
+    yield app
+    plugin_of(app).unchecked_db.dispose()
+    app.close()
+
+
+@pytest.fixture
+def send(app: Celery) -> Callable[..., str]:
+    """Enqueues a task of tests/faults by name, `send("shop.add", 1, 2)` or `send("add", 1, 2)`; gives the job's id."""
 
     def send(name: str, *args: Any) -> str:
         module, _, task = name.rpartition(".")
         return str(app.send_task(f"tests.faults.{module or 'shop'}.{task}", args).job_id)
 
-    yield send
-    plugin_of(app).unchecked_db.dispose()
-    app.close()
+    return send

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from celery import Celery
-
-import celery_jobs
+from tests.faults.shops import new_shop
 
 SETTINGS = "FILING_SETTINGS"
 """The environment's variable with more of the app's settings, in JSON."""
@@ -19,15 +16,7 @@ SETTINGS = "FILING_SETTINGS"
 DEEP = 20_000
 HUGE = 50_000_000
 
-app = Celery("filing")
-app.conf.update(
-    broker_url=os.environ.get("CELERY_BROKER_URL"),
-    result_backend=os.environ.get("CELERY_BROKER_URL"),
-    jobs_database_url=os.environ.get("JOBS_DATABASE_URL", "sqlite:///unused.sqlite3"),
-    broker_connection_retry_on_startup=True,
-)
-app.conf.update(json.loads(os.environ.get(SETTINGS, "{}")))
-celery_jobs.install(app)
+app = new_shop("filing", SETTINGS)
 
 
 @app.task

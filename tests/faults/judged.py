@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-
-import celery_jobs
+from tests.faults.shops import new_shop
 
 QUICK: dict[str, Any] = {
     "jobs_queue_defaults": {"retry_delays": []},
@@ -22,15 +19,7 @@ QUICK: dict[str, Any] = {
     "jobs_max_refusals": 2,
 }
 
-app = Celery("judged")
-app.conf.update(
-    broker_url=os.environ.get("CELERY_BROKER_URL"),
-    result_backend=os.environ.get("CELERY_BROKER_URL"),
-    jobs_database_url=os.environ.get("JOBS_DATABASE_URL", "sqlite:///unused.sqlite3"),
-    broker_connection_retry_on_startup=True,
-    **QUICK,
-)
-celery_jobs.install(app)
+app = new_shop("judged", **QUICK)
 
 
 def note(file: str, text: str) -> None:

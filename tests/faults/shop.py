@@ -13,26 +13,20 @@ from asyncio import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
-
 import celery_jobs
+from tests.faults.shops import new_shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-app = Celery("shop")
-app.conf.update(
-    broker_url=os.environ.get("CELERY_BROKER_URL"),
-    result_backend=os.environ.get("CELERY_BROKER_URL"),
-    jobs_database_url=os.environ.get("JOBS_DATABASE_URL", "sqlite:///unused.sqlite3"),
+app = new_shop(
+    "shop",
+    "SHOP_SETTINGS",
     jobs_queue_defaults={"retry_delays": [0.2]},
     jobs_heartbeat_interval=0.3,
     jobs_worker_timeout=1.5,
     jobs_reap_interval=0.5,
-    broker_connection_retry_on_startup=True,
 )
-app.conf.update(json.loads(os.environ.get("SHOP_SETTINGS", "{}")))
-celery_jobs.install(app)
 
 MIB = 1024**2
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import Jobs, NoRetry
-from celery_jobs.plugin import plugin_of
-from tests.apps import make_app
 from tests.faults.shop import settings
 from tests.processes import wait_until
 from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from celery import Celery
@@ -35,14 +33,6 @@ LIMIT = 1.0
 
 HANG = 2.0
 """Seconds that a transaction hangs before its commit."""
-
-
-@pytest.fixture
-def app(broker_url: str, database_url: str) -> Iterator[Celery]:
-    app = make_app(broker_url, database_url)
-    yield app
-    plugin_of(app).unchecked_db.dispose()
-    app.close()
 
 
 @pytest.fixture

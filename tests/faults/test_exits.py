@@ -6,7 +6,6 @@ All stories of a database are begun at once, on a worker for each pool.
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import invariants
 from tests.apps import make_app
+from tests.conftest import shared_database
 from tests.faults.shop import MIB, settings
 from tests.processes import SOURCE, Worker, wait_until
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from celery_jobs import Run
-    from tests.servers.databases import Databases
 
 pytestmark = pytest.mark.slow
 
@@ -97,15 +96,8 @@ class Stage:
 @pytest.fixture(scope="module", params=KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A migrated database for all stories of the module."""
-    if request.param == "sqlite":
-        file = tmp_path_factory.mktemp("exits") / "jobs.sqlite3"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
-        yield f"sqlite:///{file}"
-        return
-    databases: Databases = request.getfixturevalue("postgres")
-    name = f"jobs_exits_{uuid.uuid4().hex[:16]}"
-    yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
-    databases.drop_database(name)
+    with shared_database(request, str(request.param), tmp_path_factory.mktemp("exits")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

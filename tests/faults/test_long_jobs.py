@@ -8,14 +8,12 @@ import pytest
 from redis import Redis
 
 from celery_jobs import Jobs
-from celery_jobs.plugin import plugin_of
-from tests.apps import make_app
 from tests.faults.shop import settings
 from tests.processes import wait_until
 from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from celery import Celery
@@ -37,14 +35,6 @@ RECYCLED = ("--max-tasks-per-child=1", "--max-memory-per-child=1")
 """Options with which every process of the pool ends after its first job; the memory is in KiB."""
 
 JOBS = 15
-
-
-@pytest.fixture
-def app(broker_url: str, database_url: str) -> Iterator[Celery]:
-    app = make_app(broker_url, database_url)
-    yield app
-    plugin_of(app).unchecked_db.dispose()
-    app.close()
 
 
 def drops(*workers: Worker) -> int:

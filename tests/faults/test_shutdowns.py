@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import Jobs
-from celery_jobs.plugin import plugin_of
-from tests.apps import make_app
 from tests.faults.shop import settings
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from celery import Celery
@@ -63,14 +61,6 @@ class Task:
 def database_url(new_postgresql_database: Callable[[], str]) -> str:
     """One database: a cold shutdown on both is told in tests/faults/test_workers.py."""
     return new_postgresql_database()
-
-
-@pytest.fixture
-def app(broker_url: str, database_url: str) -> Iterator[Celery]:
-    app = make_app(broker_url, database_url)
-    yield app
-    plugin_of(app).unchecked_db.dispose()
-    app.close()
 
 
 def wait_running(worker: Worker, *tasks: Task) -> None:

@@ -11,10 +11,9 @@ from celery.exceptions import ChordError, NotRegistered, TaskRevokedError, Worke
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
-from celery_jobs.store import invariants
 from tests.apps import make_app
 from tests.faults.judged import QUICK
-from tests.processes import SOURCE, Worker, wait_until
+from tests.processes import wait_until
 from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
@@ -23,7 +22,13 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", BOTH, indirect=True)]
+    from tests.processes import Worker
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("db"),
+    pytest.mark.parametrize("database_url", BOTH, indirect=True),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +64,8 @@ class Story:
 def app(broker_url: str, database_url: str) -> Iterator[Celery]:
     app = make_app(broker_url, database_url, **QUICK)
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
+    plugin_of(app).unchecked_db.dispose()
     app.close()
-
-
-@pytest.fixture
-def start(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[Callable[[str], Worker]]:
-    workers: list[Worker] = []
-
-    def start(queue: str) -> Worker:
-        (folder := tmp_path / queue).mkdir()
-        worker = Worker(
-            "tests.faults.judged:app",
-            folder,
-            queues=[queue],
-            broker_url=broker_url,
-            database_url=database_url,
-            env={"PYTHONPATH": str(SOURCE.parent)},
-        )
-        workers.append(worker)
-        return workers[-1].__enter__().wait_ready()
-
-    yield start
-    for worker in workers:
-        worker.__exit__(None, None, None)
 
 
 def begin(app: Celery, name: str, folder: Path) -> Story:
@@ -99,9 +81,9 @@ def begin(app: Celery, name: str, folder: Path) -> Story:
 
 
 def test_whoever_waits_for_a_chain_that_ends_outside_a_run_hears_of_it(
-    app: Celery, start: Callable[[str], Worker], tmp_path: Path
+    app: Celery, start: Callable[..., Worker], tmp_path: Path
 ) -> None:
-    doomed, front = start("doomed"), start("celery")
+    doomed, front = (start(app="tests.faults.judged:app", queues=[queue]) for queue in ("doomed", "celery"))
     stories = {name: begin(app, name, tmp_path) for name in VERDICTS}
     wait_until((tmp_path / "hanging").exists, process=doomed)
     doomed.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from redis import Redis
 from sqlalchemy import make_url
 
 from celery_jobs.store import invariants
+from tests.conftest import shared_database
 from tests.lifecycle.shop import CONCURRENCY, SERVED, make_app
 from tests.lifecycle.stories import Shop
 from tests.processes import SOURCE, Worker
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.databases import Databases
 
 # Apart from the broker databases of other tests, which flush theirs; two for each xdist worker.
 FIRST_BROKER_DATABASE = 8
@@ -44,15 +43,8 @@ def shop_folder(tmp_path_factory: pytest.TempPathFactory, database_kind: str) ->
 @pytest.fixture(scope="package")
 def database_url(request: pytest.FixtureRequest, database_kind: str, shop_folder: Path) -> Iterator[str]:
     """A migrated database for all stories."""
-    if database_kind == "sqlite":
-        file = shop_folder / "jobs.sqlite3"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
-        yield f"sqlite:///{file}"
-        return
-    databases: Databases = request.getfixturevalue("postgres")
-    name = f"jobs_lifecycle_{uuid.uuid4().hex[:16]}"
-    yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
-    databases.drop_database(name)
+    with shared_database(request, database_kind, shop_folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")

@@ -14,6 +14,7 @@ from celery_jobs.store import responses
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import is_paused, seconds_until
 from celery_jobs.store.rows import Claim
+from celery_jobs.store.sends import unexpired
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _ready() -> ColumnElement[bool]:
     return and_(
         jobs.c.status == Status.PENDING,
         jobs.c.scheduled_at <= now(),
-        or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now()),
+        unexpired,
         jobs.c.cancel_requested_at.is_(None),
         ~is_paused(jobs.c.queue),
     )

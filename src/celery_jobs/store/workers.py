@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, literal, select, update
+from sqlalchemy import and_, delete, select, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import Status
-from celery_jobs.store import endings
+from celery_jobs.store import endings, reads
 from celery_jobs.store.attempts import UNCLAIMED
 from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import seconds_until
-from celery_jobs.store.tables import Timestamp, jobs, workers
+from celery_jobs.store.tables import jobs, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +39,8 @@ __all__ = [
 
 def ahead(db: Database) -> float:
     """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind."""
-    mine = literal(datetime.now(UTC), Timestamp)
-    with db.reading() as connection:
-        return float(connection.execute(select(seconds_until(db, mine))).scalar_one())
+    mine = datetime.now(UTC)
+    return (mine - reads.database_time(db)).total_seconds()
 
 
 def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> str:

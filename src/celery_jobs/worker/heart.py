@@ -41,6 +41,7 @@ class Heart:
         """Register, waiting for a database that is away, and begin to beat; raises SchemaOutdated."""
         self.plugin.await_db()
         self._register()
+        self.clock_ahead = workers.ahead(self.plugin.db)
         self._thread.start()
 
     def stop(self) -> None:
@@ -61,7 +62,6 @@ class Heart:
 
     def _register(self) -> None:
         self.worker_id = workers.register(self.plugin.db, self.hostname, os.getpid(), self.queues)
-        self.clock_ahead = workers.ahead(self.plugin.db)
 
     def _beat(self) -> None:
         while not self._stopping.wait(self.plugin.settings.heartbeat_interval):

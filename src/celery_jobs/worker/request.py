@@ -154,7 +154,9 @@ class JobRequest(Request):  # type: ignore[misc]
             return True
 
     def _settle_now(self, act: Any) -> bool:
-        self._job_id = self._job_id or self._adopted_id()
+        from celery_jobs.adoption import adopted
+
+        self._job_id = self._job_id or adopted(self._plugin, self.id)
         return bool(self._job_id and act())
 
     def _note_end(self, original_id: str) -> None:
@@ -166,12 +168,6 @@ class JobRequest(Request):  # type: ignore[misc]
             tell(self._plugin, original_id)
         else:
             mark_told(self._plugin.db, original_id)
-
-    def _adopted_id(self) -> str:
-        """The job that the child made of a message without our mark."""
-        from celery_jobs.store.reads import find_original
-
-        return find_original(self._plugin.db, self.id) or ""
 
     def _lose(self) -> bool:
         from celery_jobs.sending import sender_of
