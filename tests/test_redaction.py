@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from celery_jobs import InvalidSettings
+from celery_jobs.configuration import parse_settings
 from celery_jobs.redaction import MASK, redact, redact_json, redact_text
-from celery_jobs.settings import parse_settings
 
 NAMES = frozenset({"password", "api_key"})
 

@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers as FlaskHeaders
 
 import celery_jobs
 from celery_jobs import InvalidSignature, verify_callback
-from celery_jobs.settings import parse_settings
+from celery_jobs.configuration import parse_settings
 from celery_jobs.signing import Secret, read_secrets, sign
 
 KEY = bytes(range(32))

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import bulk, doctor, enqueueing, verbs
+from celery_jobs import alerts, bulk, doctor, enqueueing, verbs
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.canvas import Signature
 
+    from celery_jobs.alerts import Delivery
     from celery_jobs.bulk import BulkOptions, BulkResult
     from celery_jobs.runs import EnqueueOutcome
     from celery_jobs.store.filters import Where
@@ -188,6 +189,14 @@ class Jobs:
         chain = self._chain(id)
         callbacks.resend(self._plugin.db, ended_attempt(chain, id, attempt).id)
         return self.get(chain[0].id)
+
+    def test_alert(self, queue: str | None = None) -> List[Delivery]:
+        """Send a test to where the alerts of a queue go; what became of it at each destination.
+
+        None: to where those of queues go that have no list of their own. Raises InvalidSettings where there is no
+        destination, Apprise is missing, or cannot read one.
+        """
+        return alerts.send_test(self._plugin, queue)
 
     def purge(self, id: str) -> int:
         """Delete a dead-lettered run for good; gives the number of attempts deleted.

@@ -7,15 +7,16 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.configuration import read_settings
 from celery_jobs.errors import NotInstalled, StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Level, Policy, resolve
 from celery_jobs.redaction import redact_text
-from celery_jobs.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from celery_jobs.settings import Settings
     from celery_jobs.store.db import Database
 
 __all__ = ["ATTRIBUTE", "HTTP_TASK", "Plugin", "plugin_of"]
@@ -40,6 +41,8 @@ class Plugin:
         """The heartbeat of the worker whose parent process this is, if it is one."""
         self.messenger: Any = None
         """What sends the callbacks there."""
+        self.announcer: Any = None
+        """What tells people of dead letters there, if alerts have destinations."""
 
     @cached_property
     def settings(self) -> Settings:

@@ -42,6 +42,7 @@ class Run:
     finished_at: datetime | None
     ended_at: datetime | None
     dead_lettered_at: datetime | None
+    alerted_at: datetime | None
     expires_at: datetime | None
     cancel_requested_at: datetime | None
     duration_ms: int | None

@@ -1,25 +1,17 @@
-"""The `jobs_*` settings: read once from the Celery app's configuration, validated, frozen. Every default is here."""
+"""The `jobs_*` settings, frozen. Every default is here."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Mapping  # noqa: TC003 - the types are read where the program runs, as rules
+from dataclasses import dataclass, field
 
 from celery_jobs.addresses import AddressPolicy
-from celery_jobs.assertions import Assertion, read_assertions
-from celery_jobs.errors import InvalidSettings
-from celery_jobs.policy import Level, parse_level, resolve
-from celery_jobs.rules import RULES, Rule, unknown
-from celery_jobs.signing import Secret, read_secrets
+from celery_jobs.assertions import Assertion  # noqa: TC001
+from celery_jobs.destinations import Destinations
+from celery_jobs.policy import Level
+from celery_jobs.signing import Secret  # noqa: TC001
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings", "read_settings"]
-
-PREFIX = "jobs_"
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings"]
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
@@ -35,6 +27,15 @@ CALLBACK_LEASE = 30.0
 
 CALLBACKS_AT_ONCE, CALLBACKS_A_HOST = 8, 2
 """Callbacks that a worker sends at the same time, and of those to one host (semantics.md section 8)."""
+
+ALERT_LEASE = 120.0
+"""Seconds after which another worker sends an alert whose sender has said nothing of it: it died."""
+
+ALERT_RETRY_DELAYS = (30, 60, 120, 240, 480, 960)
+"""Seconds before an alert that reached nobody is sent again; after the last one it is given up."""
+
+ALERT_HORIZON = 86_400
+"""Seconds after which a dead letter that nobody could be told of is news no more."""
 
 TIMEOUT_GRACE = 10
 """Seconds from a queue's `timeout`, at which a task may clean up, to its end by force."""
@@ -65,6 +66,8 @@ class QueueSettings:
     """Days that a dead letter is kept."""
     history_retention_days: float = 30
     """Days that an ended chain outside the dead-letter queue is kept, from its end."""
+    alerts_enabled: bool = False
+    """Tell `jobs_alert_urls` of every dead letter."""
     visibility_timeout: float = 1350
     """Seconds of a claim's lease where no worker's heartbeat bounds it."""
     timeout: float | None = None
@@ -134,6 +137,10 @@ class Settings:
     """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
     callback_retry_delays: tuple[float, ...] = ()
     """Seconds before the second, third … try of a callback that failed; none: one try."""
+    alert_urls: Destinations = field(default_factory=Destinations)
+    """Apprise URLs that alerts go to: a list for all queues, or lists by queue, `*` for those that have none."""
+    alert_window: float = 300
+    """Seconds in which a queue's further dead letters are gathered into one alert."""
     http_allowed_addresses: tuple[str, ...] = ()
     """Addresses and networks (CIDR) that requests may go to although they are not public."""
     http_allowed_hosts: tuple[str, ...] = ()
@@ -155,145 +162,6 @@ class Settings:
     @property
     def address_policy(self) -> AddressPolicy:
         """Where requests may go."""
-        return AddressPolicy(*(tuple(getattr(self, f"http_{name}")) for name in _POLICY))
-
-
-_POLICY = ("allowed_addresses", "allowed_hosts", "blocked_ports")
-
-
-def read_settings(app: Celery) -> Settings:
-    """Read every `jobs_*` key of `app.conf`, also those given through `namespace="CELERY"`.
-
-    Raises InvalidSettings with all faults at once and the nearest right name of each unknown one.
-    """
-    return parse_settings(_configured(app))
-
-
-def _configured(app: Celery) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for mapping in reversed(app.conf.maps):
-        for key, value in dict(mapping).items():
-            name = _name_of(str(key), getattr(app, "namespace", None))
-            if name is not None:
-                found[name] = value
-    return found
-
-
-def _name_of(key: str, namespace: str | None) -> str | None:
-    lowered = key.lower()
-    for prefix in (PREFIX, f"{namespace.lower()}_{PREFIX}" if namespace else PREFIX, f"celery_{PREFIX}"):
-        if lowered.startswith(prefix):
-            return lowered.removeprefix(prefix)
-    return None
-
-
-def parse_settings(values: Mapping[str, Any]) -> Settings:
-    """Make Settings of plain values (keys without the prefix); raises InvalidSettings with all faults."""
-    problems: list[str] = []
-    known = {f.name for f in fields(Settings)}
-    accepted: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            problems.append(unknown(f"{PREFIX}{name}", [f"{PREFIX}{k}" for k in known]))
-        elif name == "callback_secrets":
-            accepted[name], faults = read_secrets(value)
-            problems.extend(f"{PREFIX}{name}: {fault}" for fault in faults)
-        elif name not in ("queue_defaults", "queues"):
-            _check(accepted, name, value, _TYPES[name], problems, PREFIX)
-    defaults = _queue(values.get("queue_defaults", {}), QueueSettings(), f"{PREFIX}queue_defaults", problems)
-    queues = _queues(values.get("queues", {}), defaults, problems)
-    _check_addresses(accepted, problems)
-    if problems:
-        raise InvalidSettings(problems)
-    return Settings(**accepted, queue_defaults=defaults, queues=queues)
-
-
-def _check_addresses(accepted: Mapping[str, Any], problems: list[str]) -> None:
-    for name in _POLICY:
-        try:
-            AddressPolicy(**{name: tuple(accepted.get(f"http_{name}", ()))})
-        except ValueError as error:
-            problems.append(f"{PREFIX}http_{name}: {error}")
-
-
-def _queues(given: Any, defaults: QueueSettings, problems: list[str]) -> dict[str, QueueSettings]:
-    if not isinstance(given, Mapping):
-        problems.append(f"{PREFIX}queues: a dictionary of queue names is expected, not {given!r}")
-        return {}
-    return {str(n): _queue(v, defaults, f"{PREFIX}queues[{n!r}]", problems) for n, v in given.items()}
-
-
-def _queue(given: Any, base: QueueSettings, where: str, problems: list[str]) -> QueueSettings:
-    if isinstance(given, QueueSettings):
-        given = {f.name: getattr(given, f.name) for f in fields(QueueSettings)}
-    if not isinstance(given, Mapping):
-        problems.append(f"{where}: a dictionary is expected, not {given!r}")
-        return base
-    merged = {f.name: getattr(base, f.name) for f in fields(QueueSettings)}
-    before = len(problems)
-    accepted = _queue_values(given, where, problems)
-    if "retry_delays" in accepted:
-        # A level that gives delays without max_attempts sets both; a list is exact.
-        merged.update(max_attempts=None, jitter=False)
-    merged.update(accepted)
-    queue = QueueSettings(**merged)
-    if len(problems) == before and queue.retries_enabled:
-        _check_policy(queue, where, problems)
-    return queue
-
-
-def _queue_values(given: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
-    values = dict(given)
-    accepted: dict[str, Any] = {}
-    _unfold_policy(values, accepted, where, problems)
-    if "assertions" in values:
-        accepted["assertions"], faults = read_assertions(values.pop("assertions"))
-        problems.extend(f"{where}.assertions{'' if fault.startswith('[') else ': '}{fault}" for fault in faults)
-    for name, value in values.items():
-        if name not in _QUEUE_TYPES:
-            problems.append(f"{where}: " + unknown(str(name), [*_QUEUE_TYPES, *_READ_APART]))
-        else:
-            _check(accepted, name, value, _QUEUE_TYPES[name], problems, f"{where}.")
-    return accepted
-
-
-def _unfold_policy(values: dict[str, Any], accepted: dict[str, Any], where: str, problems: list[str]) -> None:
-    """Read the four ways to say a policy as the job's and the task's are read."""
-    given = {name: values.pop(name) for name in ("retry_policy", "retry_delays", "max_retries") if name in values}
-    if not given:
-        return
-    attempts = values.pop("max_attempts", None)
-    try:
-        level = parse_level(**given, max_attempts=attempts)
-    except (TypeError, ValueError) as error:
-        problems.append(f"{where}: {error}")
-        return
-    if level.delays is not None:
-        accepted.update(retry_delays=level.delays, jitter=level.jitter)
-    if level.max_attempts is not None:
-        accepted["max_attempts"] = level.max_attempts
-
-
-def _check_policy(queue: QueueSettings, where: str, problems: list[str]) -> None:
-    try:
-        resolve(queue.level)
-    except ValueError as error:
-        problems.append(f"{where}: {error}")
-
-
-def _check(accepted: dict[str, Any], name: str, value: Any, rule: Rule, problems: list[str], prefix: str) -> None:
-    if rule.accepts(value):
-        accepted[name] = value
-    else:
-        problems.append(f"{prefix}{name}: {rule.expected} is expected, not {value!r}")
-
-
-_TYPES = {n: RULES[t] for n, t in get_type_hints(Settings).items() if t in RULES}
-_TYPES["database_url"] = Rule(
-    "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",
-    lambda v: isinstance(v, str) and re.match(r"^[a-z0-9+]+:/", v) is not None,
-)
-_QUEUE_TYPES = {
-    n: RULES[t] for n, t in get_type_hints(QueueSettings).items() if n not in ("retry_delays", "assertions")
-}
-_READ_APART = ("assertions", "retry_delays", "retry_policy", "max_retries")
+        return AddressPolicy(
+            tuple(self.http_allowed_addresses), tuple(self.http_allowed_hosts), tuple(self.http_blocked_ports)
+        )

@@ -6,7 +6,7 @@ import pytest
 
 from celery_jobs import InvalidSettings
 from celery_jobs.assertions import Assertion
-from celery_jobs.settings import parse_settings
+from celery_jobs.configuration import parse_settings
 
 OPEN = {"type": "header", "name": "X-Shop", "equals": "open"}
 OK = {"type": "body", "contains": "ok"}

@@ -396,7 +396,7 @@ RESPONSE_FIELDS = [
 
 RUN_FIELDS = [
     *("id", "task_id", "task", "queue", "status", "final_status", "attempt_number", "max_attempts", "priority"),
-    *("tags", "created_at", "scheduled_at", "started_at", "finished_at", "ended_at", "dead_lettered_at"),
+    *("tags", "created_at", "scheduled_at", "started_at", "finished_at", "ended_at", "dead_lettered_at", "alerted_at"),
     *("expires_at", "cancel_requested_at", "duration_ms", "result", *RESPONSE_FIELDS),
     *(
         "failure_reason",
@@ -422,7 +422,7 @@ JOB_FIELDS = [
     *("failure_reason", "error_type", "error_message", "traceback", "last_error_type", "last_error_message"),
     *("idempotency_scope", "idempotency_key", "concurrency_key", "concurrency_limit", "callback_url"),
     *("callback_state", "callback_at", "callback_tries", "callback_status", "callback_duration_ms", "callback_error"),
-    *("dead_lettered_at", "replay_of", "replay_reason", "replayed_at", "replayed_as"),
+    *("dead_lettered_at", "alerted_at", "replay_of", "replay_reason", "replayed_at", "replayed_as"),
     *("replaced_by", "resolved_by"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from celery_jobs.cli.alert import alert
 from celery_jobs.cli.callback import callback
 from celery_jobs.cli.dlq import dlq
 from celery_jobs.cli.enqueue import enqueue
@@ -48,7 +49,7 @@ def jobs() -> None:
 
 
 _LOOKING = (list_runs, show, wait, queues, stats)
-_ACTING = (enqueue, enqueue_http, replay, cancel, fire, delete, dlq, callback)
+_ACTING = (enqueue, enqueue_http, replay, cancel, fire, delete, dlq, callback, alert)
 _KEEPING = (promote, sweep, reap, migrate, check)
 
 for command in (*_LOOKING, *_ACTING, *_KEEPING):

@@ -61,6 +61,7 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("asked to stop", moment(run.cancel_requested_at)),
         ("ended", _ended(run)),
         ("dead-lettered", moment(run.dead_lettered_at)),
+        ("alerted", moment(run.alerted_at)),
         ("worker lost", plural(run.losses, "time") if run.losses else None),
         ("callback", _callback(run)),
         ("replaced by", run.replaced_by),

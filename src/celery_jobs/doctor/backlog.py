@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_jobs.doctor.finding import Check, check
-from celery_jobs.store import callbacks, health
+from celery_jobs.store import alerts, callbacks, health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,4 +66,15 @@ def callbacks_unsent(plugin: Plugin) -> Iterator[tuple[str, str]]:
         )
 
 
-CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold, callbacks_unsent)
+@check("alerts-late", "warning")
+def alerts_late(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """They are sent by workers, where those know of a destination."""
+    for queue, tries in alerts.late(plugin.db, LONGEST_UNSENT):
+        tried = f", and was sent in vain {tries} time(s)" if tries else ""
+        yield (
+            f"an alert of the queue {queue!r} has been due for more than {LONGEST_UNSENT / 60:g} minutes{tried}",
+            "start a worker that has jobs_alert_urls; run: celery -A <your app> jobs alert test",
+        )
+
+
+CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold, callbacks_unsent, alerts_late)

@@ -188,6 +188,7 @@ class Job:
     callback_duration_ms: int | None = None
     callback_error: str | None = None
     dead_lettered_at: datetime | None = None
+    alerted_at: datetime | None = None
     replay_of: str | None = None
     replay_reason: str | None = None
     replayed_at: datetime | None = None

@@ -34,7 +34,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-__all__ = ["jobs", "messages", "metadata", "of_chains", "queues", "responses", "services", "unsent_callback", "workers"]
+__all__ = [
+    "alerts",
+    "jobs",
+    "messages",
+    "metadata",
+    "of_chains",
+    "queues",
+    "responses",
+    "services",
+    "unsent_callback",
+    "workers",
+]
 
 metadata = MetaData()
 
@@ -139,6 +150,7 @@ jobs = Table(
     Column("callback_tries", SmallInteger, nullable=False, server_default="0"),
     Column("callback_duration_ms", Integer),
     Column("dead_lettered_at", Timestamp),
+    Column("alerted_at", Timestamp),
     Column("replay_of", Id),
     Column("replay_reason", Text),
     Column("replayed_at", Timestamp),
@@ -172,6 +184,13 @@ jobs = Table(
         "jobs_dead",
         "dead_lettered_at",
         "id",
+        postgresql_where=text("dead_lettered_at IS NOT NULL"),
+        sqlite_where=text("dead_lettered_at IS NOT NULL"),
+    ),
+    Index(
+        "jobs_dead_of_queue",
+        "queue",
+        "dead_lettered_at",
         postgresql_where=text("dead_lettered_at IS NOT NULL"),
         sqlite_where=text("dead_lettered_at IS NOT NULL"),
     ),
@@ -226,6 +245,17 @@ queues = Table(
     Column("paused_until", Timestamp),
     Column("paused_by", Text),
     Column("paused_reason", Text),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("next_at", Timestamp, nullable=False),
+    Column("leased_until", Timestamp),
+    Column("seen_to", Timestamp),
+    Column("report", Json),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
 )
 
 workers = Table(

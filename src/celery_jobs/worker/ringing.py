@@ -1,4 +1,7 @@
-"""A worker that ends an attempt rings for its messenger, which sees whether a callback is due."""
+"""A worker that ends an attempt rings for its messenger, which sees whether a callback is due.
+
+Where it may have failed it rings for the announcer too.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ Method = TypeVar("Method", bound="Callable[..., Any]")
 def ringing(method: Method) -> Method:
     """A method of a request that may end an attempt, and rings when it has."""
 
+    may_be_dead = method.__name__ != "on_success"
+
     @functools.wraps(method)
     def rings(self: Any, *args: Any, **options: Any) -> Any:
         try:
@@ -23,5 +28,7 @@ def ringing(method: Method) -> Method:
         finally:
             if self._is_job and self._plugin.messenger is not None:
                 self._plugin.messenger.ring()
+            if self._is_job and may_be_dead and self._plugin.announcer is not None:
+                self._plugin.announcer.ring()
 
     return rings  # type: ignore[return-value]

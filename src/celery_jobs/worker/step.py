@@ -8,6 +8,7 @@ from celery import bootsteps
 
 from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
+from celery_jobs.worker.announcer import Announcer
 from celery_jobs.worker.heart import Heart
 from celery_jobs.worker.messenger import Messenger
 from celery_jobs.worker.stand_in import StandIn
@@ -28,6 +29,8 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.plugin = plugin_of(worker.app)
         # Each worker serves beat's ticks, whatever its -Q says.
         worker.app.amqp.queues.select_add(self.plugin.settings.service_queue)
+        if self.plugin.settings.alert_urls:
+            self.plugin.announcer = Announcer(self.plugin)
         super().__init__(worker, **options)
 
     def start(self, worker: WorkController) -> None:
@@ -40,6 +43,8 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()
         self.messenger.start()
+        if self.plugin.announcer is not None:
+            self.plugin.announcer.start()
         stopped = worker.blueprint.on_stopped
         worker.blueprint.on_stopped = lambda: self._end(stopped)
 
@@ -54,4 +59,6 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
             stopped()
         self.stand_in.stop()
         self.messenger.stop()
+        if self.plugin.announcer is not None:
+            self.plugin.announcer.stop()
         self.heart.stop()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "upgrade"]
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -33,6 +33,7 @@ LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
 
 CONCURRENTLY = {
     "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
+    "0003": ("jobs_dead_of_queue", "jobs (queue, dead_lettered_at) WHERE dead_lettered_at IS NOT NULL"),
 }
 """Indexes of columns that the version before has: built on PostgreSQL while everybody goes on writing."""
 
