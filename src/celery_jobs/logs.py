@@ -58,10 +58,10 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     Kind.CALLBACK_FAILED: (logging.WARNING, "the callback of job %(job_id)s failed at try %(tries)s: %(error)s"),
     Kind.PURGED: (logging.INFO, "job %(original_id)s is purged from the dead-letter queue"),
     Kind.DELETED: (logging.INFO, "job %(original_id)s is deleted"),
-    Kind.ALERT_SENT: (logging.INFO, "an alert of %(dead_letters)s dead letters of the queue %(queue)s was sent"),
+    Kind.ALERT_SENT: (logging.INFO, "an alert of the queue %(queue)s was sent (dead letters: %(dead_letters)s)"),
     Kind.ALERT_FAILED: (
         logging.WARNING,
-        "an alert of %(dead_letters)s dead letters of the queue %(queue)s failed: %(error)s",
+        "an alert of the queue %(queue)s failed (dead letters: %(dead_letters)s): %(error)s",
     ),
     Kind.WORKER_STARTED: (logging.INFO, "jobs are recorded in %(database)s"),
     Kind.WORKER_DEAD: (logging.WARNING, "worker %(worker)s is silent and declared dead"),

