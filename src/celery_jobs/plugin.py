@@ -14,6 +14,8 @@ from celery_jobs.redaction import redact_text
 from celery_jobs.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from celery_jobs.store.db import Database
@@ -40,6 +42,8 @@ class Plugin:
         """The heartbeat of the worker whose parent process this is, if it is one."""
         self.messenger: Any = None
         """What sends the callbacks there."""
+        self.monotonic: Callable[[], float] = time.monotonic
+        """The clock that attempts are timed by; a sandbox has another."""
 
     @cached_property
     def settings(self) -> Settings:
