@@ -55,6 +55,7 @@ class Execution:
     asked: float
     """When the claim was asked for: its answer may have been long on its way."""
     started: float
+    """By the plugin's clock."""
     entered: bool = False
     body_done: bool = False
     gave_up: bool = False
@@ -69,7 +70,7 @@ class Execution:
     @property
     def duration_ms(self) -> int:
         """Milliseconds since the claim."""
-        return round((time.monotonic() - self.started) * 1000)
+        return round((self.plugin.monotonic() - self.started) * 1000)
 
     def is_retried_by(self, wire: Wire) -> bool:
         """Whether a message about to be sent is a retry of this very attempt."""
@@ -216,7 +217,7 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
         return None
     emit(Kind.STARTED, claim)
     nesting = int(request.get("replaced_task_nesting") or 0)
-    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, time.monotonic())
+    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, plugin.monotonic())
 
 
 def _finish(execution: Execution, outcome: Any) -> None:

@@ -14,6 +14,8 @@ from celery_jobs.policy import Level, Policy, resolve
 from celery_jobs.redaction import redact_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from celery_jobs.settings import Settings
@@ -43,6 +45,8 @@ class Plugin:
         """What sends the callbacks there."""
         self.announcer: Any = None
         """What tells people of dead letters there, if alerts have destinations."""
+        self.monotonic: Callable[[], float] = time.monotonic
+        """The clock that attempts are timed by; a sandbox has another."""
 
     @cached_property
     def settings(self) -> Settings:

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import pytest
@@ -21,6 +21,7 @@ from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
 from celery_jobs.store.rows import Job
+from celery_jobs.testing.responses import Fault
 from tests.docs.pages import blocks_of, cells, code_in, text_of
 
 if TYPE_CHECKING:
@@ -158,6 +159,12 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
     documented = [row[0].strip("`") for row in cells("operating.md", "Exit codes")]
     said = (jobs_command.help or "").partition("Exit codes:")[2].split("\n\n")[0]
     assert documented == [line.split()[0] for line in said.strip().splitlines()]
+
+
+def test_the_arguments_of_a_canned_response_are_those_of_the_code() -> None:
+    rows = {name: row for row in cells("testing.md", "HTTP jobs") for name in code_in(row[0])}
+    assert list(rows) == list(inspect.signature(celery_jobs.testing.Sandbox.respond).parameters)[1:]
+    assert set(get_args(Fault)) <= set(code_in(rows["fault"][1]))
 
 
 def test_every_public_name_is_in_the_reference() -> None:

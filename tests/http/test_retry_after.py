@@ -51,5 +51,5 @@ def test_what_cannot_be_read_says_nothing(value: str | None) -> None:
 
 
 def test_a_date_counts_from_now() -> None:
-    assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT", 5) == 5
-    assert seconds_to_wait("Sat, 01 Jan 2000 00:00:00 GMT", 5) == 0
+    assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT", 5, NOON) == 5
+    assert seconds_to_wait("Sat, 01 Jan 2000 00:00:00 GMT", 5, NOON) == 0

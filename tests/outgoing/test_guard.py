@@ -14,7 +14,9 @@ import pytest
 from celery_jobs import BlockedAddress, InvalidUrl
 from celery_jobs.addresses import AddressPolicy, parse_url
 from celery_jobs.outgoing import Client, Reason, fetch, make_client, reason_of
-from celery_jobs.outgoing.network import CheckedNetwork, Deadline, Lookups, is_own
+from celery_jobs.outgoing.deadline import Deadline
+from celery_jobs.outgoing.machine import Machine, is_own
+from celery_jobs.outgoing.network import CheckedNetwork, Lookups
 from tests.outgoing.servers import LOCAL, answer, answers, full_backlog, header, serving
 
 if TYPE_CHECKING:
@@ -186,8 +188,9 @@ def test_the_addresses_of_this_machine_are_known() -> None:
     assert not is_own("2606:4700:4700::1111")
 
 
-def network(policy: AddressPolicy, url: str) -> CheckedNetwork:
-    return CheckedNetwork(parse_url(url), policy, Lookups(socket.getaddrinfo, 1), Deadline(time.monotonic() + 5))
+def network(policy: AddressPolicy, url: str, **machine: Any) -> CheckedNetwork:
+    made = Machine(Lookups(socket.getaddrinfo, 1).addresses, **machine)
+    return CheckedNetwork(parse_url(url), policy, made, Deadline(time.monotonic() + 5))
 
 
 class Forgetful(AddressPolicy):
@@ -200,10 +203,9 @@ class Forgetful(AddressPolicy):
         return Forgetful.asked == 1
 
 
-def test_the_peer_is_checked_again_after_connecting(secret: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celery_jobs.outgoing.network.is_own", lambda _: False)
+def test_the_peer_is_checked_again_after_connecting(secret: Server) -> None:
     with pytest.raises(BlockedAddress):
-        network(Forgetful(), secret.url).connect_tcp("127.0.0.1", secret.port)
+        network(Forgetful(), secret.url, is_own=lambda _: False).connect_tcp("127.0.0.1", secret.port)
     assert Forgetful.asked == 2
 
 

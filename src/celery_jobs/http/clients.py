@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, finalize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery_jobs.outgoing import Client
     from celery_jobs.plugin import Plugin
 
-__all__ = ["client_of"]
+__all__ = ["client_of", "replaced"]
 
 
 class _Clients:
@@ -36,6 +39,22 @@ def client_of(plugin: Plugin) -> Client:
             client = _clients.made[plugin] = make_client(plugin.settings.address_policy)
             _clients.closings.append(finalize(plugin, client.close))
         return client
+
+
+@contextmanager
+def replaced(plugin: Plugin, client: Client) -> Iterator[None]:
+    """Have another client make a plugin's requests for a while; it is closed at the end."""
+    with _clients.lock:
+        before = _clients.made.get(plugin)
+        _clients.made[plugin] = client
+    try:
+        yield
+    finally:
+        with _clients.lock:
+            _clients.made.pop(plugin, None)
+            if before is not None:
+                _clients.made[plugin] = before
+        client.close()
 
 
 def _forget() -> None:

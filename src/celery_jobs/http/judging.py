@@ -12,6 +12,7 @@ from celery_jobs.states import FailureReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from celery_jobs.assertions import Assertion
     from celery_jobs.http.request import HttpRequest
@@ -23,9 +24,12 @@ BUSY = (429, 503)
 
 
 def failure_of_answer(
-    request: HttpRequest, host: str, answer: Answer, assertions: Sequence[Assertion], longest_wait: float
+    request: HttpRequest, host: str, answer: Answer, assertions: Sequence[Assertion], longest_wait: float, now: datetime
 ) -> HttpFailed | None:
-    """Why a response is not what it should be; None where the job has succeeded: 2xx, and every assertion holds."""
+    """Why a response is not what it should be; None where the job has succeeded: 2xx, and every assertion holds.
+
+    `now`: from when on a `Retry-After` that is a date has to be waited for.
+    """
     status = answer.status
     if 200 <= status <= 299:
         problem = check(assertions, answer)
@@ -33,7 +37,7 @@ def failure_of_answer(
     reason, words = _refused(host, answer)
     if status in request.no_retry_statuses:
         return HttpGone(reason, f"{words}; retrying cannot help", status)
-    seconds = seconds_to_wait(answer.headers.get("retry-after"), longest_wait) if status in BUSY else None
+    seconds = seconds_to_wait(answer.headers.get("retry-after"), longest_wait, now) if status in BUSY else None
     if seconds:
         return HttpBusy(reason, f"{words} and asks to wait {seconds:g} s", status, seconds)
     return HttpFailed(reason, words, status)

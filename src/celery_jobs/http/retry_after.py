@@ -13,7 +13,7 @@ __all__ = ["seconds_to_wait"]
 _SECONDS = re.compile(r"[0-9]{1,18}")
 
 
-def seconds_to_wait(value: str | None, longest: float, now: datetime | None = None) -> float | None:
+def seconds_to_wait(value: str | None, longest: float, now: datetime) -> float | None:
     """Seconds that a header `Retry-After` asks to wait, `longest` at most; None where it says nothing that can be read.
 
     A date that has passed asks for nothing.
@@ -26,7 +26,7 @@ def seconds_to_wait(value: str | None, longest: float, now: datetime | None = No
         until = parsedate_to_datetime(text)
         if until.tzinfo is None:
             until = until.replace(tzinfo=UTC)
-        seconds = (until - (now or datetime.now(UTC))).total_seconds()
+        seconds = (until - now).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(max(0.0, seconds), longest)

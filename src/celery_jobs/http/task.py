@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import execution
@@ -88,7 +87,8 @@ def _run(plugin: Plugin, task: HttpTask, request: HttpRequest) -> dict[str, Any]
     answer = Answer(response.status, dict(response.headers), response.body, response.truncated, response.duration_ms)
     if running is not None:
         running.response = _kept(answer)
-    failure = failure_of_answer(request, _host(response.url), answer, assertions, plugin.settings.max_retry_after)
+    longest_wait, now = plugin.settings.max_retry_after, plugin.app.now()
+    failure = failure_of_answer(request, _host(response.url), answer, assertions, longest_wait, now)
     if failure is not None:
         raise failure
     return {"response_status": answer.status, "duration_ms": answer.duration_ms}
@@ -114,7 +114,8 @@ def _headers(plugin: Plugin, request: HttpRequest, id: str) -> dict[str, str]:
     from celery_jobs.signing import sign
 
     _require_secrets(plugin)
-    return {**request.headers, **sign(id, int(time.time()), request.content, plugin.settings.callback_secrets)}
+    now = int(plugin.app.now().timestamp())
+    return {**request.headers, **sign(id, now, request.content, plugin.settings.callback_secrets)}
 
 
 def _require_secrets(plugin: Plugin) -> None:

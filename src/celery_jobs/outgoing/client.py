@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Self
 import httpcore
 import httpx
 
-from celery_jobs.outgoing.network import CheckedNetwork, Deadline, Lookups, Resolve
+from celery_jobs.outgoing.deadline import Deadline
+from celery_jobs.outgoing.machine import Machine
+from celery_jobs.outgoing.network import CheckedNetwork, Lookups, Resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,11 +65,11 @@ class Client:
     that forks makes its client after the fork.
     """
 
-    def __init__(self, policy: AddressPolicy, tls: ssl.SSLContext, http2: bool, most: int, resolve: Resolve) -> None:
+    def __init__(self, policy: AddressPolicy, tls: ssl.SSLContext, http2: bool, most: int, machine: Machine) -> None:
         self.policy = policy
+        self.machine = machine
         self._tls = tls
         self._http2 = http2
-        self._lookups = Lookups(resolve, max(most, LEAST_LOOKUPS))
         self._most = most
         self._places = threading.BoundedSemaphore(most)
         self._lock = threading.Lock()
@@ -77,14 +78,14 @@ class Client:
 
     @contextmanager
     def line(self, destination: Destination, until: float) -> Iterator[Line]:
-        """A connection for one request, from those kept or a new one, until the monotonic clock's `until`.
+        """A connection for one request, from those kept or a new one, until the machine's monotonic `until`.
 
         Raises httpx.PoolTimeout when all stay in use until then. What is done on it may raise anything; it is kept only
         if `done` was set.
         """
         if self._closed:
             raise RuntimeError("the client is closed")
-        if not self._places.acquire(timeout=max(0.0, until - time.monotonic())):
+        if not self._places.acquire(timeout=max(0.0, until - self.machine.monotonic())):
             raise httpx.PoolTimeout("all connections are in use")
         try:
             line = self._kept(destination) or self._new(destination)
@@ -109,14 +110,14 @@ class Client:
             line.connection.close()
 
     def _new(self, destination: Destination) -> Line:
-        deadline = Deadline(0.0)
+        deadline = Deadline(0.0, self.machine.monotonic)
         scheme, host, port = destination.origin
         connection = httpcore.HTTPConnection(
             httpcore.Origin(scheme.encode(), host.encode(), port),
             ssl_context=self._tls,
             keepalive_expiry=IDLE_SECONDS,
             http2=self._http2,
-            network_backend=CheckedNetwork(destination, self.policy, self._lookups, deadline),
+            network_backend=CheckedNetwork(destination, self.policy, self.machine, deadline),
         )
         return Line(destination, connection, deadline)
 
@@ -165,7 +166,8 @@ def make_client(
     elif http2 and find_spec("h2") is None:
         raise ImportError("HTTP/2 needs the extra: pip install 'celery-jobs[http2]'")
     tls = _usual_tls(http2) if ca_file is None else _tls(ca_file)
-    return Client(policy, tls, http2, max_connections, resolve)
+    lookups = Lookups(resolve, max(max_connections, LEAST_LOOKUPS))
+    return Client(policy, tls, http2, max_connections, Machine(lookups.addresses))
 
 
 @cache

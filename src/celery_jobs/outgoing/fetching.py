@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -95,7 +94,7 @@ def fetch(
     headers that `check_headers` refuses.
     """
     check_headers(headers or {})
-    began = time.monotonic()
+    began = client.machine.monotonic()
     until = began + timeout
     given = httpx.Headers({"user-agent": f"celery-jobs/{celery_jobs.__version__}", "accept": "*/*"})
     given["accept-encoding"] = "identity"
@@ -127,7 +126,7 @@ def _exchange(
             headers=headers,
             body=body.kept,
             truncated=body.truncated,
-            duration_ms=round((time.monotonic() - began) * 1000),
+            duration_ms=round((client.machine.monotonic() - began) * 1000),
             url=request.destination.url,
             http_version=response.extensions["http_version"].decode("ascii"),
         )

@@ -1,34 +1,25 @@
-"""Connections to the very addresses that were checked, and nothing of them later than the deadline.
-
-httpcore bounds each read and write by itself, so a peer that sends a byte a second would never be cut. Here every wait
-ends at the request's one deadline, without signals, in any thread.
-"""
+"""Connections to the very addresses that were checked."""
 
 from __future__ import annotations
 
-import ipaddress
-import select
 import socket
-import ssl
 import threading
-import time
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import httpcore
 
-from celery_jobs.outgoing.faults import NameNotResolved, TlsFailed
+from celery_jobs.outgoing.faults import NameNotResolved
+from celery_jobs.outgoing.machine import bare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from celery_jobs.addresses import AddressPolicy, Destination
+    from celery_jobs.outgoing.deadline import Deadline
+    from celery_jobs.outgoing.machine import Answer, Machine
 
-    Answer = tuple[int, int, int, str, tuple[Any, ...]]
-
-__all__ = ["CheckedNetwork", "Deadline", "Lookups", "Resolve"]
+__all__ = ["CheckedNetwork", "Lookups", "Resolve"]
 
 MOST_ADDRESSES = 8
 """Of one name that are tried; a name server may give hundreds."""
@@ -39,20 +30,6 @@ class Resolve(Protocol):
 
     def __call__(self, host: str, port: int, /, *, type: int) -> Sequence[Any]:
         """The addresses of a host; raises OSError."""
-
-
-@dataclass
-class Deadline:
-    """When everything under way is given up, on the monotonic clock; set anew for each request of a connection."""
-
-    until: float
-
-    def left(self, error: type[httpcore.TimeoutException], timeout: float | None = None) -> float:
-        """Seconds, more than 0 and at most `timeout`; raises `error` when none are left."""
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise error("the deadline of the whole request has passed")
-        return left if timeout is None else min(left, timeout)
 
 
 class Lookups:
@@ -95,10 +72,10 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 class CheckedNetwork(httpcore.NetworkBackend):
     """Connects to one destination: resolves it once, checks every address, uses those and no others."""
 
-    def __init__(self, destination: Destination, policy: AddressPolicy, lookups: Lookups, deadline: Deadline) -> None:
+    def __init__(self, destination: Destination, policy: AddressPolicy, machine: Machine, deadline: Deadline) -> None:
         self._destination = destination
         self._policy = policy
-        self._lookups = lookups
+        self._machine = machine
         self._deadline = deadline
 
     def connect_tcp(
@@ -134,7 +111,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
             family = socket.AF_INET6 if ":" in destination.address else socket.AF_INET
             answers: list[Answer] = [(family, socket.SOCK_STREAM, 0, "", (destination.address, destination.port))]
         else:
-            answers = self._lookups.addresses(destination.host, destination.port, self._deadline)
+            answers = self._machine.look_up(destination.host, destination.port, self._deadline)
         if not all(self._permits(answer[4][0]) for answer in answers):
             raise self._policy.refusal(destination)
         return answers
@@ -142,21 +119,20 @@ class CheckedNetwork(httpcore.NetworkBackend):
     def _permits(self, address: str) -> bool:
         """Also not to an address of this machine, whose services trust it, unless it is on the lists."""
         host = self._destination.host
-        return self._policy.lists(address, host) or (self._policy.permits(address, host) and not is_own(address))
+        if self._policy.lists(address, host):
+            return True
+        return self._policy.permits(address, host) and not self._machine.is_own(address)
 
     def _connect(self, family: int, address: tuple[Any, ...], timeout: float) -> httpcore.NetworkStream:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        stream = self._machine.connect(family, address, timeout, self._deadline)
         try:
-            sock.settimeout(timeout)
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = sock.getpeername()[0]
-            if _bare(peer) != _bare(address[0]) or not self._permits(peer):
+            peer = stream.get_extra_info("server_addr")[0]
+            if bare(peer) != bare(address[0]) or not self._permits(peer):
                 raise self._policy.refusal(self._destination)
         except BaseException:
-            sock.close()
+            stream.close()
             raise
-        return BoundedStream(sock, self._deadline)
+        return stream
 
     def connect_unix_socket(
         self,
@@ -166,88 +142,3 @@ class CheckedNetwork(httpcore.NetworkBackend):
     ) -> NoReturn:
         """Never: raises BlockedAddress."""
         raise self._policy.refusal(self._destination)
-
-
-def is_own(address: str) -> bool:
-    """Whether this machine has the address: a datagram to it, never sent, would leave from the same address."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))
-        return _bare(probe.getsockname()[0]) == _bare(address)
-    return False
-
-
-def _bare(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(address.partition("%")[0])
-
-
-class BoundedStream(httpcore.NetworkStream):
-    """A connection each of whose waits ends at the deadline at the latest."""
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._socket = sock
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has arrived; raises httpcore's ReadTimeout and ReadError, and TlsFailed."""
-        with _errors(httpcore.ReadTimeout, httpcore.ReadError):
-            self._socket.settimeout(self._deadline.left(httpcore.ReadTimeout, timeout))
-            return self._socket.recv(max_bytes)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send it all; raises httpcore's WriteTimeout and WriteError, and TlsFailed."""
-        view = memoryview(buffer)
-        with _errors(httpcore.WriteTimeout, httpcore.WriteError):
-            while view:
-                self._socket.settimeout(self._deadline.left(httpcore.WriteTimeout, timeout))
-                view = view[self._socket.send(view) :]
-
-    def close(self) -> None:
-        """Close the connection without waiting for the peer."""
-        self._socket.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        """The same connection, encrypted; raises TlsFailed, and httpcore's ConnectTimeout and ConnectError."""
-        try:
-            with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-                self._socket.settimeout(self._deadline.left(httpcore.ConnectTimeout, timeout))
-                encrypted = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
-        except BaseException:
-            self.close()
-            raise
-        return BoundedStream(encrypted, self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks: which protocol was agreed on, and whether an idle connection was closed by its peer."""
-        if info == "ssl_object":
-            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
-        if info == "is_readable":
-            return self._is_readable()
-        return {"socket": self._socket}.get(info)
-
-    def _is_readable(self) -> bool:
-        if self._socket.fileno() < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
-
-
-@contextmanager
-def _errors(timeout: type[httpcore.TimeoutException], otherwise: type[httpcore.NetworkError]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise timeout("the deadline of the whole request has passed") from error
-    except ssl.SSLError as error:
-        raise TlsFailed(_plainly(error)) from error
-    except OSError as error:
-        raise otherwise(str(error)) from error
-
-
-def _plainly(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is refused: {error.verify_message}"
-    return f"TLS failed: {error.reason or error}"
