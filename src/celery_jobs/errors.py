@@ -218,9 +218,9 @@ class HttpFailed(JobsError):
     """
 
     def __init__(self, reason: str, message: str, response_status: int | None = None) -> None:
-        self.reason = reason
+        self.reason = str(reason)
         self.response_status = response_status
-        JobsError.__init__(self, reason, message, response_status)
+        JobsError.__init__(self, self.reason, message, response_status)
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -236,4 +236,4 @@ class HttpBusy(HttpFailed, RetryAfter):
     def __init__(self, reason: str, message: str, response_status: int | None = None, seconds: float = 0) -> None:
         super().__init__(reason, message, response_status)
         self.seconds = seconds
-        self.args = (reason, message, response_status, seconds)
+        self.args = (self.reason, message, response_status, seconds)

@@ -11,6 +11,7 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.store.tables import jobs as table
 from tests.apps import working
 from tests.cli.conftest import lines
+from tests.store.conftest import begin, retry
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,6 +28,13 @@ def test_list_shows_runs_newest_first(app: Celery, run: Run) -> None:
     first, second = app.tasks["cli.add"].delay(1), app.tasks["cli.add"].delay(2)
     assert listed(run) == [second.job_id, first.job_id]
     assert run("list").stdout.index(second.job_id) < run("list").stdout.index(first.job_id)
+
+
+def test_list_shows_the_error_of_a_run_that_waits_for_its_next_attempt(app: Celery, run: Run) -> None:
+    db = plugin_of(app).db
+    retry(db, begin(db), delay=60)
+    shown = run("list", "--status", "retrying").stdout
+    assert "ValueError: card declined" in " ".join(shown.split())
 
 
 def test_list_pages_by_cursor(app: Celery, run: Run) -> None:

@@ -51,9 +51,9 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
             return upgrade(owned, revision)
         finally:
             owned.dispose()
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it speaks as soon as it is imported
     from alembic import command
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     if not db.is_sqlite:
         _build_indexes(db)
     with db.transaction(LONGEST_UPGRADE) as connection:
