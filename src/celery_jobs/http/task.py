@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +38,23 @@ class HttpTask(JobTask):
     """A failure is nothing of which the worker's log needs a traceback."""
 
     @classmethod
-    def check_call(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise InvalidJob that names the argument at fault."""
-        if args:
-            raise InvalidJob("args", f"{HTTP_TASK} takes keyword arguments only")
-        request = read_request(kwargs)
+    def check_call(cls, args: Sequence[Any], kwargs: Mapping[str, Any], handed: bool = False) -> None:
+        """Raise InvalidJob that names the argument at fault. `handed`: it gets what the call before it returns."""
+        request = _read(args, kwargs, handed)
         if request.sign:
             _require_secrets(plugin_of(cls.app))
 
 
+def _read(args: Sequence[Any], kwargs: Mapping[str, Any], handed: bool = False) -> HttpRequest:
+    if args or handed:
+        hint = "in a chain, where the step before hands on its result, write .si() for .s()"
+        raise InvalidJob("args", f"{HTTP_TASK} takes keyword arguments only; {hint}")
+    return read_request(kwargs)
+
+
 def add_task(app: Celery) -> None:
     """Register the task on an app."""
-    app.task(_request, name=HTTP_TASK, base=HttpTask, bind=True, shared=False, lazy=False)
+    app.task(_read_request, name=HTTP_TASK, base=HttpTask, bind=True, shared=False, lazy=False)
 
 
 def _request(
@@ -70,10 +76,15 @@ def _request(
 
     Raises HttpFailed unless the response is 2xx and every assertion on it holds.
     """
-    given = {name: value for name, value in locals().items() if name != "self"}
+    return _read_request(**locals())
+
+
+@functools.wraps(_request)
+def _read_request(self: HttpTask, *args: Any, **given: Any) -> dict[str, Any]:
+    """The same of whatever has come: where it does not fit the signature above, retrying cannot help."""
     try:
-        request = read_request(given)
-    except InvalidJob as error:  # sent by somebody who does not check
+        request = _read(args, given)
+    except InvalidJob as error:  # published at the end of another call, or by somebody who does not check
         reason = FailureReason.INVALID_URL if error.field == "url" else FailureReason.NO_RETRY
         raise HttpGone(reason, str(error)) from error
     return _run(plugin_of(self.app), self, request)
@@ -84,7 +95,10 @@ def _run(plugin: Plugin, task: HttpTask, request: HttpRequest) -> dict[str, Any]
     queue = plugin.settings.queue(running.job.queue) if running else plugin.settings.queue_defaults
     assertions = queue.assertions if request.assertions is None else request.assertions
     id = running.job.original_id if running else str(task.request.id)
-    response = _fetch(plugin, request, _timeout(request, queue), _most(assertions), _headers(plugin, request, id))
+    # By the database's clock, which said when the attempt was claimed.
+    moment = running.job.started_at.timestamp() + running.duration_ms / 1000 if running else time.time()
+    headers = _headers(plugin, request, id, moment)
+    response = _fetch(plugin, request, _timeout(request, queue), _most(assertions), headers)
     answer = Answer(response.status, dict(response.headers), response.body, response.truncated, response.duration_ms)
     if running is not None:
         running.response = _kept(answer)
@@ -107,14 +121,17 @@ def _most(assertions: Sequence[Assertion]) -> int:
     return ASSERTED_BYTES if any(assertion.needs_body for assertion in assertions) else RESPONSE_BYTES
 
 
-def _headers(plugin: Plugin, request: HttpRequest, id: str) -> dict[str, str]:
-    """Those of the request; the receiver knows by `webhook-id` what it has got before, from an earlier attempt."""
+def _headers(plugin: Plugin, request: HttpRequest, id: str, moment: float) -> dict[str, str]:
+    """Those of the request, sent at `moment`, in seconds since 1970.
+
+    The receiver knows by `webhook-id` what it has got before, from an earlier attempt.
+    """
     if not request.sign:
         return {**request.headers, "webhook-id": id}
     from celery_jobs.signing import sign
 
     _require_secrets(plugin)
-    return {**request.headers, **sign(id, int(time.time()), request.content, plugin.settings.callback_secrets)}
+    return {**request.headers, **sign(id, int(moment), request.content, plugin.settings.callback_secrets)}
 
 
 def _require_secrets(plugin: Plugin) -> None:

@@ -6,6 +6,7 @@ ends at the request's one deadline, without signals, in any thread.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  the first look-up of a name would import it, in a thread beside which others fork
 import ipaddress
 import select
 import socket
