@@ -183,7 +183,8 @@ class Jobs:
     def resend_callback(self, id: str, attempt: int | None = None) -> Run:
         """Make a worker send a callback again, as soon as it looks, under the same `webhook-id`; gives the run.
 
-        That of the latest end of a run, of the retry that the id is of, or of the attempt with the number `attempt`.
+        That of the latest end of a run, of the retry that the id is of, or of the attempt with the number `attempt`,
+        whose `callback_state` is then `due`, or `sending` where it is being sent at this moment and was left alone.
         Raises JobNotFound, NoCallback, JobNotEnded, and ValueError for a number that no attempt has.
         """
         chain = self._chain(id)
@@ -255,7 +256,7 @@ class Jobs:
         return stats.queue_stats(self._plugin.db, window, self._plugin.settings.queues)
 
     def error_groups(self, limit: int = 20) -> List[ErrorGroup]:
-        """The dead letters by task and class of error, the most frequent first, at most `limit` groups."""
+        """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
         groups = stats.error_groups(self._plugin.db, limit)
         return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
 

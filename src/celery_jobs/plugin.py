@@ -54,6 +54,12 @@ class Plugin:
         return read_settings(self.app)
 
     @cached_property
+    def has_timeouts(self) -> bool:
+        """Whether any queue has a `timeout`: a worker asks it of each message."""
+        queues = (self.settings.queue_defaults, *self.settings.queues.values())
+        return any(queue.timeout is not None for queue in queues)
+
+    @cached_property
     def _database(self) -> Database:
         from celery_jobs.store.db import Database
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.options import JobOptions
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Wire", "make_job", "read_wire"]
+__all__ = ["Wire", "make_job", "read_wire", "require_permitted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         policy = plugin.policy(wire.task, queue, options.level)
     except ValueError as error:
         raise InvalidJob("retry_policy", str(error)) from error
+    if options.callback_url is not None:
+        require_permitted(plugin, "callback_url", options.callback_url)
     # All HTTP jobs have one task; what they have in common is the queue.
     scope = options.idempotency_scope or (queue if wire.task == HTTP_TASK else wire.task)
     limit = 1 if options.concurrency_key and options.concurrency_limit is None else options.concurrency_limit
@@ -98,16 +100,14 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "idempotency_key": options.idempotency_key,
         "concurrency_key": options.concurrency_key,
         "concurrency_limit": limit,
-        "callback_url": _allowed(plugin, options.callback_url),
+        "callback_url": options.callback_url,
     }
     return NewJob(**{**values, **more})
 
 
-def _allowed(plugin: Plugin, url: str | None) -> str | None:
-    """A URL of a callback; raises InvalidJob for an address that no callback may be sent to."""
-    if url is not None:
-        try:
-            plugin.settings.address_policy.check(parse_url(url))
-        except BlockedAddress as error:
-            raise InvalidJob("callback_url", str(error)) from None
-    return url
+def require_permitted(plugin: Plugin, field: str, url: str) -> None:
+    """Raise InvalidJob where requests may not go to a URL; where a name leads to is judged when it is resolved."""
+    try:
+        plugin.settings.address_policy.check(parse_url(url))
+    except BlockedAddress as error:
+        raise InvalidJob(field, str(error)) from None

@@ -147,6 +147,62 @@ def test_a_long_row_for_a_host_that_hangs_hides_nothing_behind_it(
     receiver.released.set()
 
 
+def test_a_look_past_a_busy_host_that_finds_nothing_is_not_repeated_at_once(
+    messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SEEN", 3)
+    monkeypatch.setattr(module, "PAUSE", 1000)
+    receiver.slow["/hangs"] = 30
+    for path in ("/hangs",) * 9:
+        ended(db, receiver.url(path))
+    assert messenger.send_due()[0] == 2
+    receiver.wait_for("/hangs", 2)
+    said = statements(db)
+    for _ in range(5):
+        sent, more_in = messenger.send_due()
+        assert sent == 0
+        assert 0 < more_in <= 1000
+    assert len(asked(said)) == 5
+    monkeypatch.setattr(module, "PAUSE", 0)
+    assert messenger.send_due() == (0, math.inf)
+    assert len(asked(said)) == 7
+    receiver.released.set()
+
+
+def test_two_busy_hosts_do_not_keep_each_other_waiting(
+    messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SEEN", 3)
+    monkeypatch.setattr(module, "PAUSE", 1000)
+    with Receiver() as other:
+        receiver.slow["/hangs"] = other.slow["/hangs"] = 30
+        for url in (receiver.url("/hangs"),) * 6 + (other.url("/hangs", "127.0.0.2"),) * 6:
+            ended(db, url)
+        assert messenger.send_due()[0] == 4
+        assert messenger.send_due()[0] == 0
+        other.released.set()
+        wait_until(lambda: len(messenger._sending) == 2)
+        assert messenger.send_due()[0] == 2
+        wait_until(lambda: len(messenger._sending) == 2)
+    receiver.released.set()
+
+
+def test_what_is_new_for_a_free_host_is_found_soon_past_a_busy_one(
+    messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SEEN", 3)
+    receiver.slow["/hangs"] = 30
+    for path in ("/hangs",) * 9:
+        ended(db, receiver.url(path))
+    messenger.start()
+    receiver.wait_for("/hangs", 2)
+    wait_until(lambda: messenger._nothing_past)
+    ended(db, receiver.url("/new", "127.0.0.2"))
+    messenger.ring()
+    receiver.wait_for("/new", 1)
+    receiver.released.set()
+
+
 def test_one_host_is_one_host_however_it_is_written_and_whatever_its_port(
     messenger: Messenger, db: Database, receiver: Receiver
 ) -> None:

@@ -94,6 +94,16 @@ def test_resend_gives_json_and_takes_the_number_of_an_attempt(run: Run, db: Data
     assert (shown["id"], shown["attempts"][0]["callback_state"]) == (job_id, "due")
 
 
+def test_resend_says_of_what_is_being_sent_that_it_is(run: Run, db: Database) -> None:
+    job_id = complete(db, store(db, callback_url=URL))
+    (taken,) = callbacks.take(db, [job_id], 30)
+    said = run("callback", "resend", job_id)
+    assert (said.exit_code, said.stdout) == (0, f"a callback of {job_id} is being sent right now\n")
+    (shown,) = lines(run("callback", "resend", job_id, "--json").stdout)
+    assert shown["attempts"][0]["callback_state"] == "sending"
+    assert callbacks.mark(db, taken, 200, None, 5)
+
+
 def test_what_cannot_be_resent_is_one_line_and_an_exit_code(run: Run, db: Database) -> None:
     silent, waiting, done = complete(db, store(db)), store(db, callback_url=URL), settled(db, 200, None, 5)
     for arguments, code, words in (

@@ -21,6 +21,7 @@ from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
 from celery_jobs.store.rows import Job
+from celery_jobs.store.stats import ErrorGroup
 from celery_jobs.testing.responses import Fault
 from tests.docs.pages import blocks_of, cells, code_in, text_of
 
@@ -103,6 +104,7 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "Arguments", celery_jobs.Arguments().to_json()
     yield "What became of an item", outcome
     yield "The error of an item", outcome["error"]
+    yield "A group of errors", ErrorGroup("t", "E", None, None, 1, moment, moment).to_json()
     yield "What a bulk verb did", celery_jobs.BulkResult("replay", 0, 0, {}).to_json()
 
 

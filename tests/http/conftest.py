@@ -8,21 +8,23 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from celery.app.task import Task
 from redis import Redis
 from sqlalchemy import make_url
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import invariants
-from tests.http.shop import QUEUES, make_app
+from tests.http.shop import QUEUES, make_app, naps
 from tests.processes import SOURCE, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from celery import Celery
 
+    from celery_jobs.testing import Sandbox
     from tests.servers.databases import Databases
 
 FIRST_BROKER_DATABASE = 8
@@ -102,3 +104,17 @@ def shop(running_shop: Celery) -> Iterator[Celery]:
 @pytest.fixture
 def jobs(shop: Celery) -> Jobs:
     return Jobs(shop)
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """The app for a sandbox: it has no servers, and a task besides that is no job."""
+    app = make_app("redis://127.0.0.1:1/0", "sqlite:////nowhere/jobs.sqlite3")
+    app.task(name="plain", base=Task, shared=False)(naps)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def sandbox(app: Celery, jobs_sandbox: Callable[[Celery], Sandbox]) -> Sandbox:
+    return jobs_sandbox(app)

@@ -6,14 +6,15 @@ import re
 import socket
 import ssl
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 from celery import Celery
 
-from celery_jobs import HttpFailed
-from celery_jobs.plugin import HTTP_TASK
+from celery_jobs import HttpFailed, InvalidJob
+from celery_jobs.plugin import HTTP_TASK, plugin_of
 from tests.http.shop import NOWHERE
 from tests.outgoing.servers import (
     answer,
@@ -129,8 +130,21 @@ def test_a_certificate_that_nobody_trusts(jobs: Jobs) -> None:
     assert_failed(run, "ssl_error", r"no secure connection to [\d.:]+: .*certificate.*")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.2/", "http://169.254.169.254/latest/meta-data/", "http://localhost/"])
-def test_an_address_that_is_not_allowed(jobs: Jobs, url: str) -> None:
+FORBIDDEN = ["http://127.0.0.2/", "http://169.254.169.254/latest/meta-data/", "http://localhost/"]
+
+
+@pytest.mark.parametrize("url", FORBIDDEN)
+def test_an_address_that_is_not_allowed_is_refused_before_anything_is_written(jobs: Jobs, url: str) -> None:
+    with pytest.raises(InvalidJob, match=r"the destination \S+ is not allowed \(.+\)") as refused:
+        jobs.enqueue_http(url, queue="once")
+    assert refused.value.field == "url"
+
+
+@pytest.mark.parametrize("url", FORBIDDEN)
+def test_an_address_that_the_worker_does_not_allow(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    plugin = plugin_of(jobs.app)
+    generous = replace(plugin.settings, http_allowed_addresses=("0.0.0.0/0",), http_allowed_hosts=("localhost",))
+    monkeypatch.setitem(plugin.__dict__, "settings", generous)
     assert_failed(ended(jobs, url), "blocked_address", r"the destination \S+ is not allowed \(.+\)")
 
 

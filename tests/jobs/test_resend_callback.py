@@ -60,6 +60,14 @@ def test_once_more_is_no_more(doors: Jobs, db: Database, chain: list[str]) -> No
     assert due(db) == [chain[1]]
 
 
+def test_what_is_being_sent_is_left_alone_and_the_answer_says_so(doors: Jobs, db: Database) -> None:
+    job_id = complete(db, store(db, callback_url=URL))
+    (taken,) = callbacks.take(db, [job_id], LEASE)
+    (row,) = doors.resend_callback(job_id).attempts
+    assert row.callback_state == "sending"
+    assert callbacks.mark(db, taken, 200, None, 5)
+
+
 def test_what_has_not_ended_has_none_yet(doors: Jobs, db: Database, chain: list[str]) -> None:
     for id, number in ((chain[2], None), (chain[0], 3)):
         with pytest.raises(JobNotEnded, match=f"attempt 3 of {chain[0]} has not ended; its callback is sent when it"):

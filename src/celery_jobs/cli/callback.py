@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from celery_jobs.callbacks import ended_attempt
 from celery_jobs.cli.door import as_json, door, jobs_of
 from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.screen import tell
@@ -26,12 +27,18 @@ def resend(context: click.Context, id: str, attempt: int | None, json: bool) -> 
     """Send a callback again.
 
     That of the latest attempt that has ended, or of the one that ID or --attempt names. A worker sends it at its next
-    look, within 15 seconds, with the same webhook-id as before, by which a receiver knows it again.
+    look, within 15 seconds, with the same webhook-id as before, by which a receiver knows it again. One that is being
+    sent at this moment is left alone.
 
     \b
       celery -A shop jobs callback resend 0199b2f4
       celery -A shop jobs callback resend 0199b2f4 --attempt 1
     """
+    from celery_jobs.store.callbacks import SENDING
+
     jobs = jobs_of(context)
-    run = jobs.resend_callback(id if parse_id(id) else jobs.find(id), attempt)
-    tell(run.to_json(), f"a callback of {run.id} is due now", json)
+    found = id if parse_id(id) else jobs.find(id)
+    run = jobs.resend_callback(found, attempt)
+    state = ended_attempt(run.attempts, found, attempt).callback_state
+    words = "is being sent right now" if state == SENDING else "is due now"
+    tell(run.to_json(), f"a callback of {run.id} {words}", json)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import execution
@@ -10,6 +12,7 @@ from celery_jobs.errors import HttpFailed, HttpGone, InvalidJob
 from celery_jobs.http.judging import failure_of_answer, failure_of_error
 from celery_jobs.http.request import HttpRequest, read_request
 from celery_jobs.plugin import HTTP_TASK, plugin_of
+from celery_jobs.recording import require_permitted
 from celery_jobs.settings import ASSERTED_BYTES, HTTP_TIMEOUT, HTTP_TIMEOUTS, RESPONSE_BYTES
 from celery_jobs.states import FailureReason
 from celery_jobs.task import JobTask
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from celery_jobs.assertions import Assertion
+    from celery_jobs.execution import Execution
     from celery_jobs.outgoing import Response
     from celery_jobs.plugin import Plugin
     from celery_jobs.settings import QueueSettings
@@ -36,18 +40,25 @@ class HttpTask(JobTask):
     """A failure is nothing of which the worker's log needs a traceback."""
 
     @classmethod
-    def check_call(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise InvalidJob that names the argument at fault."""
-        if args:
-            raise InvalidJob("args", f"{HTTP_TASK} takes keyword arguments only")
-        request = read_request(kwargs)
+    def check_call(cls, args: Sequence[Any], kwargs: Mapping[str, Any], handed: bool = False) -> None:
+        """Raise InvalidJob that names the argument at fault. `handed`: it gets what the call before it returns."""
+        request = _read(args, kwargs, handed)
+        plugin = plugin_of(cls.app)
+        require_permitted(plugin, "url", request.url)
         if request.sign:
-            _require_secrets(plugin_of(cls.app))
+            _require_secrets(plugin)
+
+
+def _read(args: Sequence[Any], kwargs: Mapping[str, Any], handed: bool = False) -> HttpRequest:
+    if args or handed:
+        hint = "in a chain, where the step before hands on its result, write .si() for .s()"
+        raise InvalidJob("args", f"{HTTP_TASK} takes keyword arguments only; {hint}")
+    return read_request(kwargs)
 
 
 def add_task(app: Celery) -> None:
     """Register the task on an app."""
-    app.task(_request, name=HTTP_TASK, base=HttpTask, bind=True, shared=False, lazy=False)
+    app.task(_read_request, name=HTTP_TASK, base=HttpTask, bind=True, shared=False, lazy=False)
 
 
 def _request(
@@ -69,10 +80,15 @@ def _request(
 
     Raises HttpFailed unless the response is 2xx and every assertion on it holds.
     """
-    given = {name: value for name, value in locals().items() if name != "self"}
+    return _read_request(**locals())
+
+
+@functools.wraps(_request)
+def _read_request(self: HttpTask, *args: Any, **given: Any) -> dict[str, Any]:
+    """The same of whatever has come: where it does not fit the signature above, retrying cannot help."""
     try:
-        request = read_request(given)
-    except InvalidJob as error:  # sent by somebody who does not check
+        request = _read(args, given)
+    except InvalidJob as error:  # published at the end of another call, or by somebody who does not check
         reason = FailureReason.INVALID_URL if error.field == "url" else FailureReason.NO_RETRY
         raise HttpGone(reason, str(error)) from error
     return _run(plugin_of(self.app), self, request)
@@ -83,15 +99,23 @@ def _run(plugin: Plugin, task: HttpTask, request: HttpRequest) -> dict[str, Any]
     queue = plugin.settings.queue(running.job.queue) if running else plugin.settings.queue_defaults
     assertions = queue.assertions if request.assertions is None else request.assertions
     id = running.job.original_id if running else str(task.request.id)
-    response = _fetch(plugin, request, _timeout(request, queue), _most(assertions), _headers(plugin, request, id))
+    headers = _headers(plugin, request, id, _now(plugin, running))
+    response = _fetch(plugin, request, _timeout(request, queue), _most(assertions), headers)
     answer = Answer(response.status, dict(response.headers), response.body, response.truncated, response.duration_ms)
     if running is not None:
         running.response = _kept(answer)
-    longest_wait, now = plugin.settings.max_retry_after, plugin.app.now()
+    longest_wait, now = plugin.settings.max_retry_after, _now(plugin, running)
     failure = failure_of_answer(request, _host(response.url), answer, assertions, longest_wait, now)
     if failure is not None:
         raise failure
     return {"response_status": answer.status, "duration_ms": answer.duration_ms}
+
+
+def _now(plugin: Plugin, running: Execution | None) -> datetime:
+    """By the database's clock, which said when the attempt was claimed."""
+    if running is None:
+        return datetime.now(UTC)
+    return running.job.started_at + timedelta(milliseconds=running.duration_ms)
 
 
 def _timeout(request: HttpRequest, queue: QueueSettings) -> float:
@@ -107,15 +131,17 @@ def _most(assertions: Sequence[Assertion]) -> int:
     return ASSERTED_BYTES if any(assertion.needs_body for assertion in assertions) else RESPONSE_BYTES
 
 
-def _headers(plugin: Plugin, request: HttpRequest, id: str) -> dict[str, str]:
-    """Those of the request; the receiver knows by `webhook-id` what it has got before, from an earlier attempt."""
+def _headers(plugin: Plugin, request: HttpRequest, id: str, now: datetime) -> dict[str, str]:
+    """Those of the request, sent now.
+
+    The receiver knows by `webhook-id` what it has got before, from an earlier attempt.
+    """
     if not request.sign:
         return {**request.headers, "webhook-id": id}
     from celery_jobs.signing import sign
 
     _require_secrets(plugin)
-    now = int(plugin.app.now().timestamp())
-    return {**request.headers, **sign(id, now, request.content, plugin.settings.callback_secrets)}
+    return {**request.headers, **sign(id, int(now.timestamp()), request.content, plugin.settings.callback_secrets)}
 
 
 def _require_secrets(plugin: Plugin) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  the first look-up of a name would import it, in a thread beside which others fork
 import socket
 import threading
 from concurrent.futures import Future, wait

@@ -106,6 +106,8 @@ class Claim:
     retries_enabled: bool
     retry_policy: dict[str, Any] | None
     lease_token: str
+    started_at: datetime = field(compare=False)
+    """A repetition after a lost reply is the same claim."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import celery_jobs
-from celery_jobs import failpoints, settings, signing
+from celery_jobs import failpoints, outgoing, settings, signing
 from celery_jobs.callbacks import due_callbacks
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
@@ -17,7 +17,6 @@ from celery_jobs.store import callbacks, reads
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
-    from celery_jobs import outgoing
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.callbacks import Taken
     from celery_jobs.store.rows import Job
@@ -67,6 +66,14 @@ class Courier:
             job = next(job for job in chain if job.id == callback.job_id)
             self._tell(job, callback, outcome, again_in)
 
+    def open(self) -> outgoing.Client:
+        """The client, made at the first call."""
+        with self._making:
+            if self._client is None:
+                policy = self.plugin.settings.address_policy
+                self._client = outgoing.make_client(policy, max_connections=settings.CALLBACKS_AT_ONCE)
+            return self._client
+
     def close(self) -> None:
         """Close the connections that are kept."""
         with self._making:
@@ -74,12 +81,10 @@ class Courier:
                 self._client.close()
 
     def _post(self, callback: Taken, body: bytes, stopping: threading.Event) -> Outcome:
-        from celery_jobs import outgoing
-
         began = time.monotonic()
         try:
             response = outgoing.fetch(
-                self._open(),
+                self.open(),
                 "POST",
                 callback.url,
                 headers=self._headers(callback, body),
@@ -103,15 +108,6 @@ class Courier:
             "user-agent": f"celery-jobs/{celery_jobs.__version__}",
             **signing.sign(f"{PREFIX}{callback.job_id}", int(taken_at), body, self.plugin.settings.callback_secrets),
         }
-
-    def _open(self) -> outgoing.Client:
-        from celery_jobs import outgoing
-
-        with self._making:
-            if self._client is None:
-                policy = self.plugin.settings.address_policy
-                self._client = outgoing.make_client(policy, max_connections=settings.CALLBACKS_AT_ONCE)
-            return self._client
 
     def _again_in(self, tries: int) -> float | None:
         delays = self.plugin.settings.callback_retry_delays

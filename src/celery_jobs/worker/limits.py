@@ -21,6 +21,9 @@ def limits_of(request: Request) -> Any:
         return given
     if task.keeps_its_time:
         return settings.HTTP_TIMEOUTS[1] + settings.TIMEOUT_GRACE, None
+    plugin = plugin_of(task.app)
+    if not plugin.has_timeouts:
+        return given
     queue = queue_of_delivery(task.app.amqp.queues, request.delivery_info)
-    timeout = plugin_of(task.app).settings.queue(queue).timeout
+    timeout = plugin.settings.queue(queue).timeout
     return given if timeout is None else (timeout + settings.TIMEOUT_GRACE, timeout)

@@ -56,10 +56,20 @@ class Messenger:
         self._changed = threading.Condition()
         self._sending: dict[str, Taken] = {}
         """The callbacks under way, by job."""
+        self._nothing_past: frozenset[str] = frozenset()
+        """Hosts that were busy when nothing could be sent to any other."""
+        self._nothing_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="celery-jobs-messenger", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look.
+
+        What its threads need is imported here: a fork while a thread imports leaves the child a lock for ever.
+        """
+        try:
+            self._courier.open()
+        except Exception as error:
+            emit(Kind.SERVICE_FAILED, service="messenger", error=repr(error))
         self._thread.start()
 
     def ring(self) -> None:
@@ -121,24 +131,34 @@ class Messenger:
     def _choose(self) -> tuple[list[str], float]:
         """The due callbacks that there is room for, and in how many seconds more falls due.
 
-        The hosts that are busy are left out of the next query: however much waits for them, it hides nothing.
+        The hosts that are busy are left out of the next query: however much waits for them, it hides nothing. That
+        query reads all that waits for them, so one that gave nothing is not repeated within `PAUSE`.
         """
         with self._changed:
             under_way = list(self._sending.values())
         places = _Places(under_way)
         left_out: set[str] = set()
         chosen: list[str] = []
-        for _ in range(MOST_QUERIES if places.free else 0):
+        for more_queries in reversed(range(MOST_QUERIES if places.free else 0)):
+            if left_out and (pause := self._pause(places)) > 0:
+                return chosen, pause
             found = callbacks.unsent(self.plugin.db, MOST_SEEN, left_out)
             due = [callback for callback in found if callback.wait <= 0]
-            for callback in due:
-                if places.take(callback):
-                    chosen.append(callback.job_id)
-                elif places.is_full(callback.url):
-                    left_out.add(_beginning(callback.url))
-            if len(due) < MOST_SEEN or not places.free:
+            fits = [callback.job_id for callback in due if places.take(callback)]
+            chosen += fits
+            is_past = bool(left_out)
+            left_out.update(_beginning(callback.url) for callback in due if places.is_full(callback.url))
+            if len(due) < MOST_SEEN or not (places.free and more_queries):
+                if is_past and not fits:
+                    self._nothing_past, self._nothing_at = frozenset(left_out), time.monotonic()
                 return chosen, min((callback.wait for callback in found if callback.wait > 0), default=math.inf)
         return chosen, math.inf
+
+    def _pause(self, places: _Places) -> float:
+        """Seconds for which nothing is looked for past the hosts that are busy."""
+        if not all(map(places.is_full, self._nothing_past)):
+            return 0.0
+        return self._nothing_at + PAUSE - time.monotonic()
 
     def _send(self, callback: Taken) -> None:
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
+from celery.concurrency.thread import TaskPool as ThreadPool
 
+from celery_jobs import settings
 from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
 from celery_jobs.worker.announcer import Announcer
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from celery.worker import WorkController
 
 __all__ = ["JobsStep"]
+
+OWN_THREADS = settings.CALLBACKS_AT_ONCE + 4
+"""Those that send callbacks, the messenger, the heart, the stand-in, and the worker itself."""
 
 
 class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -35,6 +40,8 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, worker: WorkController) -> None:
         """Register the worker and begin to beat; raises SchemaOutdated before anything is consumed."""
+        if isinstance(worker.pool, ThreadPool):
+            self.plugin.unchecked_db.make_room(worker.concurrency + OWN_THREADS)
         queues = list(worker.app.amqp.queues.consume_from)
         self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues, worker.time_limit)
         self.stand_in = StandIn(self.plugin)
