@@ -62,3 +62,38 @@ def test_what_is_wrong_is_said_without_the_url(given: Any, words: str) -> None:
     with pytest.raises(InvalidSettings, match=re.escape(words)) as refused:
         read(given)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "queues", "urls", "told"),
+    [
+        (False, {}, [MAIL], ([], [])),
+        (True, {}, [MAIL], (None, [])),
+        (True, {"quiet": False}, [MAIL], (None, ["quiet"])),
+        (True, {}, {"own": [MAIL]}, (["own"], [])),
+        (True, {"own": False}, {"own": [MAIL], "silent": [], "*": [CHAT]}, (None, ["own", "silent"])),
+        (False, {"loud": True, "mute": True}, {"loud": [MAIL]}, (["loud"], [])),
+    ],
+)
+def test_who_is_told_of_what(defaults: bool, queues: dict[str, bool], urls: Any, told: Any) -> None:
+    settings = parse_settings(
+        {
+            "queue_defaults": {"alerts_enabled": defaults},
+            "queues": {name: {"alerts_enabled": enabled} for name, enabled in queues.items()},
+            "alert_urls": urls,
+        }
+    )
+    assert settings.alerted_queues == told
+
+
+def test_a_window_is_shorter_than_news_are_news() -> None:
+    assert parse_settings({"alert_window": 43_200}).alert_window == 43_200
+    with pytest.raises(InvalidSettings, match=r"jobs_alert_window: a number of seconds above 0, at most 43,200 is"):
+        parse_settings({"alert_window": 43_201})
+
+
+def test_the_password_of_the_database_is_not_shown() -> None:
+    assert "hunter2" not in repr(parse_settings({"database_url": "postgresql://shop:hunter2@host/jobs"}))
+    with pytest.raises(InvalidSettings, match="jobs_database_url: an SQLAlchemy URL") as refused:
+        parse_settings({"database_url": "PostgreSQL://shop:hunter2@host/jobs"})
+    assert "hunter2" not in str(refused.value)

@@ -85,6 +85,15 @@ def test_a_text_says_no_secret(text: str) -> None:
     assert redact_text(masked, NAMES).count(MASK) >= 1
 
 
+@pytest.mark.parametrize(
+    "text", ['{"password": "horse,battery,sta', "password='horse, battery", 'password=b"horse) battery']
+)
+def test_a_quoted_secret_that_was_cut_is_masked_to_the_end(text: str) -> None:
+    shown = redact_text(text, NAMES)
+    assert "horse" not in shown
+    assert "battery" not in shown
+
+
 def test_what_follows_a_secret_stays_readable() -> None:
     assert redact_text("{'password': 'x', 'user': 'bob'}", NAMES) == "{'password': ***, 'user': 'bob'}"
     assert redact_text("https://a/?password=x&user=bob#top", NAMES) == "https://a/?password=***&user=bob#top"

@@ -13,7 +13,7 @@ from celery_jobs.destinations import read_destinations
 from celery_jobs.errors import InvalidSettings
 from celery_jobs.policy import parse_level, resolve
 from celery_jobs.rules import RULES, Rule, unknown
-from celery_jobs.settings import QueueSettings, Settings
+from celery_jobs.settings import LONGEST_ALERT_WINDOW, QueueSettings, Settings
 from celery_jobs.signing import read_secrets
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ def _check(accepted: dict[str, Any], name: str, value: Any, rule: Rule, problems
     if rule.accepts(value):
         accepted[name] = value
     else:
-        problems.append(f"{prefix}{name}: {rule.expected} is expected, not {value!r}")
+        but = "this" if name in _SECRET and isinstance(value, str) else repr(value)
+        problems.append(f"{prefix}{name}: {rule.expected} is expected, not {but}")
 
 
 _READERS = {"callback_secrets": read_secrets, "alert_urls": read_destinations}
@@ -159,6 +160,11 @@ _TYPES["database_url"] = Rule(
     "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",
     lambda v: isinstance(v, str) and re.match(r"^[a-z0-9+]+:/", v) is not None,
 )
+_TYPES["alert_window"] = Rule(
+    f"a number of seconds above 0, at most {LONGEST_ALERT_WINDOW:,}",
+    lambda v: RULES[float].accepts(v) and v <= LONGEST_ALERT_WINDOW,
+)
+_SECRET = ("database_url",)
 _QUEUE_TYPES = {
     n: RULES[t] for n, t in get_type_hints(QueueSettings).items() if n not in ("retry_delays", "assertions")
 }

@@ -31,11 +31,17 @@ CALLBACKS_AT_ONCE, CALLBACKS_A_HOST = 8, 2
 ALERT_LEASE = 120.0
 """Seconds after which another worker sends an alert whose sender has said nothing of it: it died."""
 
+ALERT_TIMEOUT = 30.0
+"""Seconds that the services of an alert may take, side by side; who is not done by then has failed."""
+
 ALERT_RETRY_DELAYS = (30, 60, 120, 240, 480, 960)
-"""Seconds before an alert that reached nobody is sent again; after the last one it is given up."""
+"""Seconds before an alert that reached nobody is sent again; the last one repeats."""
 
 ALERT_HORIZON = 86_400
 """Seconds after which a dead letter that nobody could be told of is news no more."""
+
+LONGEST_ALERT_WINDOW = 43_200
+"""Seconds; well below the horizon, so that nothing in a window is too old at its end."""
 
 TIMEOUT_GRACE = 10
 """Seconds from a queue's `timeout`, at which a task may clean up, to its end by force."""
@@ -85,7 +91,7 @@ class QueueSettings:
 class Settings:
     """What `jobs_*` on the Celery app says."""
 
-    database_url: str = "sqlite:///celery-jobs.sqlite3"
+    database_url: str = field(default="sqlite:///celery-jobs.sqlite3", repr=False)
     """SQLAlchemy URL of the jobs database: postgresql+psycopg://... or sqlite:///file."""
     queue_defaults: QueueSettings = field(default_factory=QueueSettings)
     """Settings of every queue that `jobs_queues` does not list."""
@@ -153,6 +159,15 @@ class Settings:
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""
         return self.queues.get(name, self.queue_defaults)
+
+    @property
+    def alerted_queues(self) -> tuple[list[str] | None, list[str]]:
+        """The queues whose dead letters somebody is told of; None: all but those of the second list."""
+        named = sorted({*self.queues, *self.alert_urls.queues})
+        told = [name for name in named if self.queue(name).alerts_enabled and self.alert_urls.of(name)]
+        if self.queue_defaults.alerts_enabled and self.alert_urls.others:
+            return None, [name for name in named if name not in told]
+        return told, []
 
     @property
     def redacted(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def test_a_letter_says_what_died_why_how_often_how_to_see_and_how_to_replay_it(p
         f"See:    celery -A shop jobs show {FIRST}\n"
         "        celery -A shop jobs dlq list --queue mail\n"
         f"Replay: celery -A shop jobs replay {FIRST}\n"
-        "        celery -A shop jobs dlq replay --queue mail --since 2026-01-01T12:00:00+00:00"
+        "        celery -A shop jobs dlq replay --queue mail --dead-since 2026-01-01T12:00:00+00:00"
     )
 
 
@@ -110,6 +111,45 @@ def test_a_service_that_breaks_is_a_failed_delivery(plugin: Plugin, monkeypatch:
     monkeypatch.setattr("apprise.Apprise.notify", breaks)
     (delivery,) = channels.send("mail", letter_of(plugin, report(Cause("t", "E", "e", FIRST)), 1))
     assert (delivery.service, delivery.error) == ("JSON", "RuntimeError")
+
+
+def test_a_service_that_hangs_delays_nobody_and_leaves_no_threads_that_are_waited_for(
+    plugin: Plugin, receiver: Receiver
+) -> None:
+    receiver.slow["/hangs"] = 60
+    base = f"json://127.0.0.1:{receiver.port}"
+    channels = Channels(Destinations((Destination(f"{base}/hangs?rto=90"), Destination(f"{base}/quick"))))
+    letter = letter_of(plugin, report(Cause("t", "E", "e", FIRST)), 1)
+    hangs, quick = channels.send("mail", letter, within=3)
+    assert (hangs.error, quick.error) == ("no answer within 3 s", None)
+    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "celery-jobs-alert")
+
+
+def test_what_is_too_long_for_a_service_comes_in_parts() -> None:
+    urls = ("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js", "json://localhost?overflow=truncate")
+    channels = Channels(Destinations(tuple(Destination(url) for url in urls)))
+    assert [service.overflow_mode.value for service in channels._services.values()] == ["split", "truncate"]
+
+
+def test_no_log_shows_what_is_secret_in_a_destination(
+    plugin: Plugin, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers["/hook/hunter2"] = [500]
+    destination = Destination(f"json://user:hunter2@127.0.0.1:{receiver.port}/hook/hunter2")
+    letter = letter_of(plugin, report(Cause("t", "E", "e", FIRST)), 1)
+    with caplog.at_level("DEBUG"):
+        (delivery,) = Channels(Destinations((destination,))).send("mail", letter)
+    assert delivery.error == "refused, or not reached"
+    assert "hunter2" not in caplog.text
+    assert len(receiver.received) == 1
+
+
+def test_nobody_is_woken_by_an_error_text(plugin: Plugin) -> None:
+    letter = letter_of(plugin, report(Cause("t", "E", "wake @everyone and @Here, not a@hereby.example", FIRST)), 1)
+    assert "@everyone" not in letter.body
+    assert "@Here" not in letter.body
+    assert "a@hereby.example" in letter.body
 
 
 def test_a_test_goes_to_the_destinations_of_the_queue(app: Celery, receiver: Receiver) -> None:

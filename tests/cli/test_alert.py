@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_jobs.alerts import letter_of
 from celery_jobs.plugin import plugin_of
-from celery_jobs.store import alerts
+from celery_jobs.store import alerts, chains
+from celery_jobs.store.rows import Failure
 from tests.callbacks.receiver import Receiver
 from tests.cli.conftest import Run, lines
-from tests.store.conftest import dead_letter
+from tests.store.conftest import begin, dead_letter, shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,3 +58,18 @@ def test_show_tells_when_somebody_was_told(run: Run, app: Celery) -> None:
     assert "alerted" not in run("show", job_id).stdout
     assert alerts.take(db, "mail", 30) is not None
     assert "alerted" in run("show", job_id).stdout
+
+
+def test_the_commands_of_a_letter_find_what_died(run: Run, app: Celery) -> None:
+    plugin = plugin_of(app)
+    job = begin(plugin.db, queue="mail; x")
+    shift(plugin.db, 86_400)  # it was made long before it died
+    assert chains.bury(plugin.db, job, Failure("exception", "ValueError", "no"))
+    report = alerts.take(plugin.db, "mail; x", 30)
+    assert report is not None
+    see, listed, replay, all_of_them = letter_of(plugin, report, 1).body.splitlines()[-4:]
+    for line in (see, listed, all_of_them, replay):
+        command = shlex.split(line.partition(" jobs ")[2])
+        done = run(*command, *(["--dry-run"] if command[:2] == ["dlq", "replay"] else []))
+        assert done.exit_code == 0, done.output
+        assert job.id in done.stdout or "1 would be replayed" in " ".join(done.output.split()), done.output

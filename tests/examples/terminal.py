@@ -51,6 +51,7 @@ class Terminal:
             "PYTHONPATH": str(SOURCE),
             "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
             "WEBHOOK_SECRETS": _exported("WEBHOOK_SECRETS"),
+            "WEBHOOK_ALLOWED_ADDRESSES": _exported("WEBHOOK_ALLOWED_ADDRESSES"),
         }
 
     @property

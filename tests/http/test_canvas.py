@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from celery_jobs import Jobs, Run
     from celery_jobs.testing import Sandbox
 
-URL = "http://127.0.0.1:1/"
+URL = "http://api.example.com/"
 
 
 def call(app: Celery, **arguments: Any) -> Signature:
@@ -75,10 +75,10 @@ def test_a_call_that_does_not_fit_is_refused_as_any_other_fault(
 
 
 def test_steps_that_are_handed_nothing_run(app: Celery, sandbox: Sandbox) -> None:
-    with serving(answers(answer(b"ok"))) as server:
-        step = app.tasks[HTTP_TASK].si(url=server.url)
-        chain(app.tasks[HTTP_TASK].s(url=server.url), step, group(step, chain(step, step)), step).apply_async()
-        runs = sandbox.drain()
+    sandbox.respond(URL, body="ok")
+    step = alone(app)
+    chain(call(app), step, group(step, chain(step, step)), step).apply_async()
+    runs = sandbox.drain()
     assert [run.final_status for run in runs] == ["success"] * 6
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
 from celery_jobs.settings import ALERT_HORIZON
 from celery_jobs.store import alerts, chains
 from celery_jobs.store.rows import Failure
+from celery_jobs.store.tables import jobs
 from tests.store.conftest import RACERS, begin, change, dead_letter, race, shift, store, stored
 
 if TYPE_CHECKING:
@@ -29,12 +31,8 @@ def test_the_first_is_told_at_once_and_those_of_the_window_together_at_its_end(d
     first = dead_letter(db)
     assert alerts.due(db) == ["shop"]
     report = take(db)
-    assert (report.count, report.tries, report.more, [cause.job_id for cause in report.causes]) == (
-        1,
-        0,
-        False,
-        [first],
-    )
+    assert (report.count, report.tries, report.more) == (1, 1, False)
+    assert [cause.job_id for cause in report.causes] == [first]
     assert stored(db, first).alerted_at is not None
     assert alerts.settle(db, report, WINDOW)
     later = [dead_letter(db) for _ in range(3)]
@@ -63,6 +61,35 @@ def test_queues_have_windows_of_their_own(db: Database) -> None:
     assert alerts.due(db) == ["c"]
 
 
+def test_who_asks_names_the_queues_or_those_that_are_left_out(db: Database) -> None:
+    for queue in ("a", "b"):
+        dead_letter(db, queue=queue)
+    assert alerts.again(db, take(db, "a"), 0)
+    assert alerts.due(db) == ["a", "b"]
+    assert alerts.due(db, None, ["a"]) == ["b"]
+    assert alerts.due(db, ["a", "nobody's"]) == ["a"]
+    assert alerts.due(db, []) == []
+    assert alerts.due(db, since=60) == []
+    shift(db, 61)
+    assert alerts.due(db, since=60) == ["a", "b"]
+
+
+def test_what_somebody_holds_is_told_of_the_next_time(db: Database) -> None:
+    held = dead_letter(db)
+    shift(db, 3600)
+    free = dead_letter(db)
+    if db.is_sqlite:  # which lets nobody else in
+        return
+    with db.transaction() as connection:
+        connection.execute(select(jobs.c.id).where(jobs.c.id == held).with_for_update()).one()
+        report = take(db)
+    assert [cause.job_id for cause in report.causes] == [free]
+    assert alerts.settle(db, report, WINDOW)
+    shift(db, WINDOW + 1)
+    assert alerts.due(db) == ["shop"]
+    assert take(db).causes[0].job_id == held
+
+
 def test_only_dead_letters_are_told_of(db: Database) -> None:
     store(db)
     begin(db)
@@ -84,7 +111,7 @@ def test_a_senders_death_loses_nothing_and_a_late_sender_is_fenced(db: Database)
     shift(db, LEASE + 1)
     assert alerts.due(db) == ["shop"]
     report = take(db)
-    assert report.count == 2
+    assert (report.count, report.tries) == (2, 2)
     assert not alerts.settle(db, lost, WINDOW)
     assert not alerts.again(db, lost, 30)
     assert alerts.extend(db, lost, LEASE) is None
@@ -99,10 +126,14 @@ def test_what_reached_nobody_is_sent_again_with_what_has_died_since(db: Database
     shift(db, 31)
     assert alerts.due(db) == ["shop"]
     report = take(db)
-    assert (report.count, report.tries) == (2, 1)
-    assert alerts.late(db, 0) == [("shop", 1)]
+    assert (report.count, report.tries) == (2, 2)
+    assert alerts.failing(db, 2) == [("shop", 2)]
+    assert alerts.failing(db, 3) == []
     assert alerts.settle(db, report, WINDOW)
-    assert alerts.late(db, 0) == []
+    assert alerts.failing(db, 1) == []
+    shift(db, WINDOW + 1)
+    dead_letter(db)
+    assert take(db).tries == 1
 
 
 def test_a_storm_is_gathered_in_parts(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

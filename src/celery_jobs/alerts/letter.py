@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,7 +36,12 @@ def letter_of(plugin: Plugin, report: Report, deaths: int) -> Letter:
         lines.append(f"and {_jobs(report.count - named)} more, of other kinds")
     most = "more than " if deaths > MOST_DEATHS else ""
     lines += ["", f"Within the last hour {most}{_jobs(min(deaths, MOST_DEATHS))} died in this queue.", ""]
-    return Letter(title, "\n".join(lines + _commands(plugin.app, report)))
+    return Letter(title, _addressed_to_nobody("\n".join(lines + _commands(plugin.app, report))))
+
+
+def _addressed_to_nobody(text: str) -> str:
+    """Error texts may be outsiders': none of them is to wake a whole channel."""
+    return re.sub(r"@(?=(?:everyone|here|channel|all)\b)", "@\u200b", text, flags=re.IGNORECASE)
 
 
 def _cause(plugin: Plugin, cause: Cause) -> list[str]:
@@ -52,7 +58,7 @@ def _commands(app: Celery, report: Report) -> list[str]:
         f"See:    {jobs} show {first}",
         f"        {jobs} dlq list --queue {queue}",
         f"Replay: {jobs} replay {first}",
-        f"        {jobs} dlq replay --queue {queue} --since {report.since}",
+        f"        {jobs} dlq replay --queue {queue} --dead-since {report.since}",
     ]
 
 

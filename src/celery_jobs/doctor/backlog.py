@@ -17,6 +17,9 @@ __all__ = ["CHECKS"]
 LONGEST_UNTOLD = 300.0
 """Seconds; the redispatcher tells what is untold every minute."""
 
+MOST_VAIN = 3
+"""Times that an alert may be sent in vain before somebody is told of it."""
+
 LONGEST_UNSENT = 300.0
 """Seconds; a worker looks every 15, and a callback takes 10 at most."""
 
@@ -69,12 +72,22 @@ def callbacks_unsent(plugin: Plugin) -> Iterator[tuple[str, str]]:
 @check("alerts-late", "warning")
 def alerts_late(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """They are sent by workers, where those know of a destination."""
-    for queue, tries in alerts.late(plugin.db, LONGEST_UNSENT):
-        tried = f", and was sent in vain {tries} time(s)" if tries else ""
+    queues, but = plugin.settings.alerted_queues
+    for queue in alerts.due(plugin.db, queues, but, plugin.settings.alert_window + LONGEST_UNSENT):
         yield (
-            f"an alert of the queue {queue!r} has been due for more than {LONGEST_UNSENT / 60:g} minutes{tried}",
-            "start a worker that has jobs_alert_urls; run: celery -A <your app> jobs alert test",
+            f"an alert of the queue {queue!r} has been due for more than {LONGEST_UNSENT / 60:g} minutes",
+            "start a worker that has jobs_alert_urls",
         )
 
 
-CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold, callbacks_unsent, alerts_late)
+@check("alerts-failing", "warning")
+def alerts_failing(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """None of its services took it."""
+    for queue, tries in alerts.failing(plugin.db, MOST_VAIN):
+        yield (
+            f"an alert of the queue {queue!r} was sent {tries} times and reached nobody",
+            f"run: celery -A <your app> jobs alert test --queue {queue}",
+        )
+
+
+CHECKS: tuple[Check, ...] = (sends_used_up, jobs_refused, ends_untold, callbacks_unsent, alerts_late, alerts_failing)

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, exists, false, func, literal, or_, select, union_all, update
 
 from celery_jobs.settings import ALERT_HORIZON
 from celery_jobs.store.db import now
-from celery_jobs.store.tables import alerts, jobs
+from celery_jobs.store.tables import alerts, jobs, unalerted
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import CTE, ColumnElement
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
 
-__all__ = ["Cause", "Report", "again", "deaths", "due", "extend", "late", "settle", "take"]
+__all__ = ["Cause", "Report", "again", "deaths", "due", "extend", "failing", "settle", "take"]
 
 MOST_MARKED = 1000
 """Dead letters that one transaction marks."""
@@ -33,9 +34,6 @@ MOST_MARKED = 1000
 MOST_CAUSES = 8
 """Of one report; what else died is only counted."""
 MOST_WORDS_BYTES = 300
-
-OVERLAP = 600
-"""Seconds before the last look that are looked at again: a transaction may have been under way for that long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,7 @@ class Cause:
 class Report:
     """What died in a queue: `count` dead letters since `since` (ISO 8601), of which `causes` name the first kinds.
 
-    `until`: the end of the taker's lease on it; `tries`: how often it was sent in vain; `more`: there may be more that
-    belongs to it.
+    `until`: the end of the taker's lease on it; `tries`: with this one; `more`: there may be more that belongs to it.
     """
 
     queue: str
@@ -66,31 +63,44 @@ class Report:
     more: bool
 
 
-def due(db: Database) -> list[str]:
-    """The queues that have a report to be sent now, or dead letters to begin one with."""
-    dead = jobs.c.dead_lettered_at.is_not(None)
-    # From one name to the next in the index, however many dead letters there are of each.
-    names = select(func.min(jobs.c.queue).label("name")).where(dead).cte("names", recursive=True)
-    following = select(func.min(jobs.c.queue)).where(dead, jobs.c.queue > names.c.name).scalar_subquery()
-    names = names.union_all(select(following).where(names.c.name.is_not(None)))
-    unseen = or_(alerts.c.seen_to.is_(None), jobs.c.dead_lettered_at > alerts.c.seen_to)
-    untold = exists().where(_untold(names.c.name), unseen)
+def due(db: Database, queues: Sequence[str] | None = None, but: Sequence[str] = (), since: float = 0) -> list[str]:
+    """Which of these queues have a report to be sent now, or dead letters to begin one with; None: all but some.
+
+    `since`: for at least so many seconds.
+    """
+    names = _names() if queues is None else _these(queues)
+    untold = exists().where(_untold(names.c.name), jobs.c.dead_lettered_at <= _moment(-since))
+    free = and_(alerts.c.next_at <= now(-since), or_(alerts.c.leased_until.is_(None), alerts.c.leased_until <= now()))
     query = (
         select(names.c.name)
         .select_from(names.outerjoin(alerts, alerts.c.queue == names.c.name))
-        .where(names.c.name.is_not(None), or_(alerts.c.queue.is_(None), _free), untold)
+        .where(names.c.name.not_in(but), or_(alerts.c.queue.is_(None), free), or_(alerts.c.report.is_not(None), untold))
     )
-    begun = select(alerts.c.queue).where(alerts.c.report.is_not(None), _free)
     with db.reading() as connection:
-        return sorted({str(row[0]) for row in connection.execute(query.union(begun))})
+        return [row.name for row in connection.execute(query.order_by(names.c.name))]
 
 
-_free = and_(alerts.c.next_at <= now(), or_(alerts.c.leased_until.is_(None), alerts.c.leased_until <= now()))
+def _names() -> CTE:
+    """The queues that have a report, or dead letters that nobody was told of.
+
+    From one name to the next in the index, however many dead letters there are of each.
+    """
+    untold = select(func.min(jobs.c.queue).label("name")).where(unalerted)
+    found = untold.cte("found", recursive=True)
+    following = select(func.min(jobs.c.queue)).where(unalerted, jobs.c.queue > found.c.name).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.name.is_not(None)))
+    reported = select(alerts.c.queue).where(alerts.c.report.is_not(None))
+    return select(found.c.name).where(found.c.name.is_not(None)).union(reported).cte("names")
+
+
+def _these(queues: Sequence[str]) -> CTE:
+    named = [select(literal(queue).label("name")) for queue in queues]
+    return union_all(*named, select(literal("").label("name")).where(false())).cte("names")
 
 
 def _untold(queue: Any) -> ColumnElement[bool]:
     """The dead letters of a queue that nobody has been told of."""
-    return and_(jobs.c.queue == queue, jobs.c.dead_lettered_at > _moment(-ALERT_HORIZON), jobs.c.alerted_at.is_(None))
+    return and_(jobs.c.queue == queue, unalerted, jobs.c.dead_lettered_at > _moment(-ALERT_HORIZON))
 
 
 def _moment(seconds: float) -> Any:
@@ -109,11 +119,10 @@ def take(db: Database, queue: str, lease: float) -> Report | None:
 def _take(db: Database, queue: str, lease: float, connection: Connection) -> Report | None:
     fresh = db.insert(alerts).values(queue=queue, next_at=now()).on_conflict_do_nothing()
     connection.execute(fresh)
-    mine = select(alerts).where(alerts.c.queue == queue, _free)
+    free = or_(alerts.c.leased_until.is_(None), alerts.c.leased_until <= now())
+    mine = select(alerts).where(alerts.c.queue == queue, alerts.c.next_at <= now(), free)
     row = connection.execute(mine.with_for_update(skip_locked=True)).first()
-    if row is None:
-        return None
-    return _add(connection, row, lease)
+    return None if row is None else _add(connection, row, lease, row.tries + 1)
 
 
 def extend(db: Database, report: Report, lease: float) -> Report | None:
@@ -122,32 +131,34 @@ def extend(db: Database, report: Report, lease: float) -> Report | None:
     def transition(connection: Connection) -> Report | None:
         held = (alerts.c.queue == report.queue, alerts.c.leased_until == report.until)
         row = connection.execute(select(alerts).where(*held).with_for_update()).first()
-        return None if row is None else _add(connection, row, lease)
+        return None if row is None else _add(connection, row, lease, row.tries)
 
     return db.run(transition)
 
 
-def _add(connection: Connection, row: Any, lease: float) -> Report | None:
-    died = _mark(connection, row)
+def _add(connection: Connection, row: Any, lease: float, tries: int) -> Report | None:
+    died = _mark(connection, row.queue)
     written = _merge(row.report, died)
-    more = len(died) == MOST_MARKED
-    values = {"report": written, "leased_until": now(lease) if written else None}
-    if not more:
-        values["seen_to"] = now(-OVERLAP)
-    until = connection.execute(
-        update(alerts).where(alerts.c.queue == row.queue).values(values).returning(alerts.c.leased_until)
-    ).scalar_one()
     if written is None:
         return None
+    until = connection.execute(
+        update(alerts)
+        .where(alerts.c.queue == row.queue)
+        .values(report=written, leased_until=now(lease), tries=tries)
+        .returning(alerts.c.leased_until)
+    ).scalar_one()
     causes = tuple(Cause(**cause) for cause in written["causes"])
-    return Report(row.queue, until, row.tries, written["count"], written["since"], causes, more)
+    more = len(died) == MOST_MARKED
+    return Report(row.queue, until, tries, written["count"], written["since"], causes, more)
 
 
-def _mark(connection: Connection, row: Any) -> list[Any]:
-    """Mark dead letters that nobody has been told of; gives them in the order in which they died."""
-    recent = () if row.seen_to is None else (jobs.c.dead_lettered_at > row.seen_to,)
-    query = select(jobs.c.id).where(_untold(row.queue), *recent).order_by(jobs.c.dead_lettered_at)
-    chosen = [found.id for found in connection.execute(query.limit(MOST_MARKED).with_for_update(skip_locked=True))]
+def _mark(connection: Connection, queue: str) -> list[Any]:
+    """Mark dead letters that nobody has been told of; gives them in the order in which they died.
+
+    Those that somebody holds at this moment are for the next time.
+    """
+    query = select(jobs.c.id).where(_untold(queue)).order_by(jobs.c.dead_lettered_at).limit(MOST_MARKED)
+    chosen = [found.id for found in connection.execute(query.with_for_update(skip_locked=True))]
     if not chosen:
         return []
     marked = connection.execute(
@@ -197,7 +208,7 @@ def settle(db: Database, report: Report, window: float) -> bool:
 
 def again(db: Database, report: Report, wait: float) -> bool:
     """Keep a report that reached nobody, to be sent in `wait` seconds; False: somebody else has taken it since."""
-    return _close(db, report, {"tries": report.tries + 1, "next_at": now(wait)})
+    return _close(db, report, {"next_at": now(wait)})
 
 
 def _close(db: Database, report: Report, values: dict[str, Any]) -> bool:
@@ -216,8 +227,8 @@ def deaths(db: Database, queue: str, within: float, most: int) -> int:
         return int(connection.execute(select(func.count()).select_from(died.subquery())).scalar_one())
 
 
-def late(db: Database, after: float) -> list[tuple[str, int]]:
-    """The queues whose report has been due for more than `after` seconds, and how often it was tried."""
-    late = select(alerts.c.queue, alerts.c.tries).where(alerts.c.report.is_not(None), alerts.c.next_at < now(-after))
+def failing(db: Database, tries: int) -> list[tuple[str, int]]:
+    """The queues whose report was sent at least so many times and reached nobody, and how many times."""
+    vain = select(alerts.c.queue, alerts.c.tries).where(alerts.c.report.is_not(None), alerts.c.tries >= tries)
     with db.reading() as connection:
-        return [(row.queue, row.tries) for row in connection.execute(late.order_by(alerts.c.queue))]
+        return [(row.queue, row.tries) for row in connection.execute(vain.order_by(alerts.c.queue))]

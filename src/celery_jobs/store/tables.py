@@ -43,6 +43,7 @@ __all__ = [
     "queues",
     "responses",
     "services",
+    "unalerted",
     "unsent_callback",
     "workers",
 ]
@@ -92,6 +93,9 @@ messages = Table(
 
 unsent_callback = text("callback_state IN ('due', 'sending')")
 """Word for word what the index says: with values of its own a query would not be known to be covered by it."""
+
+unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
+"""The same of dead letters that nobody was told of."""
 
 jobs = Table(
     "jobs",
@@ -188,11 +192,11 @@ jobs = Table(
         sqlite_where=text("dead_lettered_at IS NOT NULL"),
     ),
     Index(
-        "jobs_dead_of_queue",
+        "jobs_unalerted",
         "queue",
         "dead_lettered_at",
-        postgresql_where=text("dead_lettered_at IS NOT NULL"),
-        sqlite_where=text("dead_lettered_at IS NOT NULL"),
+        postgresql_where=unalerted,
+        sqlite_where=unalerted,
     ),
     Index(
         "jobs_idempotency",
@@ -253,7 +257,6 @@ alerts = Table(
     Column("queue", Text, primary_key=True),
     Column("next_at", Timestamp, nullable=False),
     Column("leased_until", Timestamp),
-    Column("seen_to", Timestamp),
     Column("report", Json),
     Column("tries", SmallInteger, nullable=False, server_default="0"),
 )

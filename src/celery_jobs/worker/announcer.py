@@ -6,6 +6,7 @@ It looks when an attempt has failed in this worker, and now and then for what ot
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from celery_jobs import settings
@@ -70,11 +71,8 @@ class Announcer:
 
     def send_due(self) -> int:
         """Send what is due of the queues whose alerts are enabled; the number of reports that reached somebody."""
-        return sum(self._send_of(queue) for queue in alerts.due(self.plugin.db) if self._tells(queue))
-
-    def _tells(self, queue: str) -> bool:
-        chosen = self.plugin.settings
-        return chosen.queue(queue).alerts_enabled and bool(chosen.alert_urls.of(queue))
+        queues, but = self.plugin.settings.alerted_queues
+        return sum(self._send_of(queue) for queue in alerts.due(self.plugin.db, queues, but))
 
     def _send_of(self, queue: str) -> bool:
         report = alerts.take(self.plugin.db, queue, settings.ALERT_LEASE)
@@ -88,7 +86,7 @@ class Announcer:
         failed = ", ".join(f"{delivery.service}: {delivery.error}" for delivery in deliveries if delivery.error)
         # Whoever was reached is not told twice for the sake of who was not.
         reached = any(delivery.error is None for delivery in deliveries)
-        again_in = None if reached else self._again_in(report.tries)
+        again_in = None if reached else self._again_in(report)
         if again_in is None:
             alerts.settle(self.plugin.db, report, self.plugin.settings.alert_window)
         else:
@@ -99,6 +97,8 @@ class Announcer:
             emit(Kind.ALERT_FAILED, queue=report.queue, dead_letters=report.count, error=failed, again_in=again_in)
         return reached
 
-    def _again_in(self, tries: int) -> float | None:
-        delays = settings.ALERT_RETRY_DELAYS
-        return delays[tries] if tries < len(delays) else None
+    def _again_in(self, report: Report) -> float | None:
+        """None where what died first is news no more."""
+        if (report.until - datetime.fromisoformat(report.since)).total_seconds() > settings.ALERT_HORIZON:
+            return None
+        return settings.ALERT_RETRY_DELAYS[min(report.tries, len(settings.ALERT_RETRY_DELAYS)) - 1]

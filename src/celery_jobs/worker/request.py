@@ -171,13 +171,16 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _lose(self) -> bool:
         from celery_jobs.sending import sender_of
-        from celery_jobs.store import endings, sends
+        from celery_jobs.store import endings, reads, sends
 
         outcome = endings.lose(
             self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
         )
         if isinstance(outcome, endings.Ended):
             self._note_end(outcome.original_id)
+            if not self._late:  # else it has been said with the telling
+                last = reads.attempts(self._plugin.db, outcome.original_id)[-1]
+                emit(Kind(f"job.{outcome.final_status}"), last, error=self._plugin.masked(last.error_message))
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)

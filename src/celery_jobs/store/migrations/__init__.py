@@ -33,9 +33,15 @@ LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
 
 CONCURRENTLY = {
     "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
-    "0003": ("jobs_dead_of_queue", "jobs (queue, dead_lettered_at) WHERE dead_lettered_at IS NOT NULL"),
+    "0003": (
+        "jobs_unalerted",
+        "jobs (queue, dead_lettered_at) WHERE dead_lettered_at IS NOT NULL AND alerted_at IS NULL",
+    ),
 }
-"""Indexes of columns that the version before has: built on PostgreSQL while everybody goes on writing."""
+"""Indexes that are built on PostgreSQL while everybody goes on writing."""
+
+COLUMNS = {"0003": "alerted_at TIMESTAMP WITH TIME ZONE"}
+"""Columns that they need, and that the version before has not."""
 
 
 def upgrade(db: Database | str, revision: str = "head") -> str | None:
@@ -72,6 +78,10 @@ def _build_indexes(db: Database) -> None:
     before = current(db)
     if before is None:
         return
+    with db.transaction() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
+        for column in [found for version, found in COLUMNS.items() if version > before]:
+            connection.execute(text(f"ALTER TABLE jobs ADD COLUMN IF NOT EXISTS {column}"))
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET lock_timeout = 0"))
         # Waiting for the lock inside a statement would hold a snapshot that the other's index waits for.

@@ -14,11 +14,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("alerted_at", Timestamp))
-    only = sa.text("dead_lettered_at IS NOT NULL")
-    # On a PostgreSQL with jobs in it `migrations.CONCURRENTLY` has made it.
+    # On a PostgreSQL with jobs in it `migrations.CONCURRENTLY` has made the column and its index.
+    if "alerted_at" not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns("jobs")}:
+        op.add_column("jobs", sa.Column("alerted_at", Timestamp))
+    only = sa.text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
     op.create_index(
-        "jobs_dead_of_queue",
+        "jobs_unalerted",
         "jobs",
         ["queue", "dead_lettered_at"],
         postgresql_where=only,
@@ -30,7 +31,6 @@ def upgrade() -> None:
         sa.Column("queue", sa.Text, primary_key=True),
         sa.Column("next_at", Timestamp, nullable=False),
         sa.Column("leased_until", Timestamp),
-        sa.Column("seen_to", Timestamp),
         sa.Column("report", Json),
         sa.Column("tries", sa.SmallInteger, nullable=False, server_default="0"),
     )
@@ -38,5 +38,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("alerts")
-    op.drop_index("jobs_dead_of_queue", "jobs")
+    op.drop_index("jobs_unalerted", "jobs")
     op.drop_column("jobs", "alerted_at")
