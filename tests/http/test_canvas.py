@@ -98,6 +98,7 @@ class TestUnseen:
     def plain(self, shop: Celery) -> Iterator[Celery]:
         plain = Celery("plain", broker=shop.conf.broker_url, backend=shop.conf.broker_url, set_as_current=False)
         yield plain
+        plain.backend.result_consumer.stop()
         plain.backend.client.connection_pool.disconnect()
         plain.backend.client.close()
         plain.close()
