@@ -20,6 +20,7 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_the_commands_of_the_readme_do_what_it_says(terminal: Terminal) -> None:
     with terminal.up():
         terminal.endpoint = terminal.run("register http://127.0.0.1:8090/shop invoice.paid")

@@ -269,15 +269,15 @@ def test_a_connection_is_kept_over_jobs(jobs: Jobs) -> None:
 
 
 def test_what_is_secret_is_masked(jobs: Jobs) -> None:
-    body = b'{"card": "4242", "ok": true}'
+    body = b'{"card": "4242-4242", "ok": true}'
     with serving(answers(answer(body, 500, X_Token="abc"), answer(body, X_Token="abc"))) as server:
-        run = ended(jobs, server.url, headers={"X-Token": "mine"}, payload={"card": "4242"})
+        run = ended(jobs, server.url, headers={"X-Token": "mine"}, payload={"card": "4242-4242"})
     assert header(server.requests[0], "x-token") == "mine"
-    assert server.requests[0].endswith(b'{"card":"4242"}')
+    assert server.requests[0].endswith(b'{"card":"4242-4242"}')
     assert run.response is not None
     assert (run.response.headers["x-token"], run.response.body) == ("***", b'{"card": "***", "ok": true}')
     written = json.dumps(run.to_json()) + str(jobs.arguments(run.id))
-    assert "4242" not in written
+    assert "4242-4242" not in written
     assert "mine" not in written
 
 
