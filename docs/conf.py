@@ -32,7 +32,7 @@ MOST_PARAMETERS = 20
 FACTORY = "<factory>"
 """What Python shows of a field whose default is made anew; the page in words lists the fields of such a class."""
 
-PAGES = {"4": "enqueueing", "7": "repairing"}
+PAGES = {"4": "enqueueing", "7": "repairing", "8": "callbacks", "9": "http-jobs"}
 """The page for users of a section of the contract that docstrings name, where it is not `semantics`."""
 
 _SECTIONS = re.compile(r"semantics\.md\s+sections?\s+(\d+)(?:(?:,| and)\s+\d+)*")

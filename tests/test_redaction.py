@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from celery_jobs import InvalidSettings
+from celery_jobs.configuration import parse_settings
 from celery_jobs.redaction import MASK, redact, redact_json, redact_text
-from celery_jobs.settings import parse_settings
 
 NAMES = frozenset({"password", "api_key"})
 
@@ -83,6 +83,15 @@ def test_a_text_says_no_secret(text: str) -> None:
     assert MASK in masked
     assert ("bob" in masked) >= ("user" in text and text.index("user") < text.lower().index("password"))
     assert redact_text(masked, NAMES).count(MASK) >= 1
+
+
+@pytest.mark.parametrize(
+    "text", ['{"password": "horse,battery,sta', "password='horse, battery", 'password=b"horse) battery']
+)
+def test_a_quoted_secret_that_was_cut_is_masked_to_the_end(text: str) -> None:
+    shown = redact_text(text, NAMES)
+    assert "horse" not in shown
+    assert "battery" not in shown
 
 
 def test_what_follows_a_secret_stays_readable() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from celery_jobs.configuration import parse_settings, read_settings
 from celery_jobs.errors import InvalidSettings
 from celery_jobs.policy import Custom, Exponential, Fixed, resolve
-from celery_jobs.settings import QueueSettings, Settings, parse_settings, read_settings
+from celery_jobs.settings import QueueSettings, Settings
 
 
 def _problems(**values: Any) -> list[str]:

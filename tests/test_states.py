@@ -23,6 +23,15 @@ def test_the_states_are_the_documented_words() -> None:
         "no_retry",
         "unknown_task",
         "undecodable",
+        "connection_error",
+        "dns_error",
+        "ssl_error",
+        "http_client_error",
+        "http_server_error",
+        "http_redirect",
+        "invalid_url",
+        "blocked_address",
+        "assertion_failed",
     }
 
 

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
         AlreadyReplayed,
         AmbiguousId,
         ArgumentsDoNotFit,
+        BlockedAddress,
         DuplicateJob,
+        HttpBusy,
+        HttpFailed,
+        HttpGone,
         InvalidJob,
         InvalidSettings,
+        InvalidSignature,
+        InvalidUrl,
         JobDeadLettered,
         JobEnded,
         JobNotEnded,
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
         JobRunning,
         JobsError,
         JobUntold,
+        NoCallback,
         NoRetry,
         NotDeadLettered,
         NotInstalled,
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     from celery_jobs.jobs import Jobs
     from celery_jobs.policy import Custom, Exponential, Fixed, Policy
     from celery_jobs.runs import EnqueueOutcome, Page, Run
+    from celery_jobs.signing import verify_callback
     from celery_jobs.store.filters import Filter
     from celery_jobs.store.rows import Job
     from celery_jobs.task import JobTask
@@ -61,9 +69,15 @@ _HOMES = {
         "AlreadyReplayed",
         "AmbiguousId",
         "ArgumentsDoNotFit",
+        "BlockedAddress",
         "DuplicateJob",
+        "HttpBusy",
+        "HttpFailed",
+        "HttpGone",
         "InvalidJob",
         "InvalidSettings",
+        "InvalidSignature",
+        "InvalidUrl",
         "JobDeadLettered",
         "JobEnded",
         "JobNotEnded",
@@ -71,6 +85,7 @@ _HOMES = {
         "JobRunning",
         "JobUntold",
         "JobsError",
+        "NoCallback",
         "NoRetry",
         "NotDeadLettered",
         "NotInstalled",
@@ -98,6 +113,7 @@ _HOMES = {
         "Page",
         "Run",
     ),
+    "signing": ("verify_callback",),
     "store.filters": ("Filter",),
     "store.rows": ("Job",),
     "task": ("JobTask",),
@@ -108,6 +124,7 @@ __all__ = [
     "AmbiguousId",
     "Arguments",
     "ArgumentsDoNotFit",
+    "BlockedAddress",
     "BulkResult",
     "Custom",
     "DuplicateJob",
@@ -117,8 +134,13 @@ __all__ = [
     "Filter",
     "Finding",
     "Fixed",
+    "HttpBusy",
+    "HttpFailed",
+    "HttpGone",
     "InvalidJob",
     "InvalidSettings",
+    "InvalidSignature",
+    "InvalidUrl",
     "Job",
     "JobDeadLettered",
     "JobEnded",
@@ -129,6 +151,7 @@ __all__ = [
     "JobUntold",
     "Jobs",
     "JobsError",
+    "NoCallback",
     "NoRetry",
     "NotDeadLettered",
     "NotInstalled",
@@ -145,6 +168,7 @@ __all__ = [
     "install",
     "subscribe",
     "unsubscribe",
+    "verify_callback",
 ]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.errors import JobNotEnded, NoCallback
+from celery_jobs.ids import parse_id
 from celery_jobs.states import FAILED_VERDICTS, FinalStatus
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.rows import Job
 
-__all__ = ["Callback", "due_callbacks"]
+__all__ = ["Callback", "due_callbacks", "ended_attempt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,25 @@ def _status(attempts: Sequence[Job], job: Job) -> FinalStatus:
 
 def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ended_attempt(attempts: Sequence[Job], id: str, number: int | None = None) -> Job:
+    """The attempt of a chain whose callback is meant: that of the number, the retry of the id, else the latest to end.
+
+    Raises NoCallback, JobNotEnded, and ValueError for a number that no attempt has.
+    """
+    if attempts[0].callback_url is None:
+        raise NoCallback(f"the job {attempts[0].id} has no callback_url")
+    named = [job for job in attempts if job.attempt_number == number or (number is None and _is_retry(job, id))]
+    if number is not None and not named:
+        raise ValueError(f"attempt: a number from 1 to {len(attempts)} is expected, not {number!r}")
+    ended = [job for job in named or attempts if job.finished_at is not None]
+    if not ended:
+        what = f"attempt {named[0].attempt_number} of {attempts[0].id}" if named else f"the job {attempts[0].id}"
+        raise JobNotEnded(f"{what} has not ended; its callback is sent when it does")
+    return ended[-1]
+
+
+def _is_retry(job: Job, id: str) -> bool:
+    """The id of an original means its run."""
+    return job.is_retry and job.id == parse_id(id)

@@ -11,7 +11,10 @@ from celery.canvas import Signature
 
 from celery_jobs.batch import Batch
 from celery_jobs.errors import InvalidJob, StoreUnavailable
+from celery_jobs.http.request import NAMES as REQUEST
+from celery_jobs.http.request import as_arguments
 from celery_jobs.options import NAMES
+from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.runs import EnqueueOutcome
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued
 
-__all__ = ["batch", "enqueue_many", "submit"]
+__all__ = ["batch", "enqueue_many", "http_call", "submit"]
 
 MOST_ENQUEUED = 10_000
 """Items of one call; semantics.md section 4."""
@@ -67,6 +70,13 @@ def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, 
     return task.apply_async(tuple(args), dict(kwargs), **options)
 
 
+def http_call(url: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Task and keyword arguments of a request, whose part is taken out of a door's options; raises InvalidJob."""
+    arguments = {name: options.pop(name) for name in REQUEST if name in options}
+    _refuse_unknown(options, _KNOWN | frozenset(REQUEST))
+    return HTTP_TASK, as_arguments({**arguments, "url": url})
+
+
 def _require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Refuse arguments that a task does not take, where it lets Celery check them."""
     if task.typing:
@@ -76,11 +86,11 @@ def _require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
             raise InvalidJob("args", str(error)) from error
 
 
-def _refuse_unknown(options: Mapping[str, Any]) -> None:
+def _refuse_unknown(options: Mapping[str, Any], known: frozenset[str] = _KNOWN) -> None:
     for name in options:
-        if name not in _KNOWN:
-            near = difflib.get_close_matches(name, _KNOWN, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_KNOWN))}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
             raise InvalidJob(name, f"unknown option; {hint}")
 
 
@@ -151,17 +161,17 @@ class _Preparation:
         """Make an item's job. Two with one key make one job, whatever their tasks (semantics.md section 4)."""
         key = options.get("idempotency_key")
         shared = key if isinstance(key, str) and options.get("idempotency_scope") is None else None
-        if shared is not None:
-            options["idempotency_scope"] = self.scopes.get(shared, name)
+        if shared in self.scopes:
+            options["idempotency_scope"] = self.scopes[str(shared)]
         before = len(self.batch.gathered)
         with self.batch.gathering():
             result = submit(self.plugin, name, args, kwargs, options)
-        if shared is not None:
-            self.scopes.setdefault(shared, name)
         made = self.batch.gathered[before:]
         mine = next((entry for entry in made if entry.job.task_id == result.id), None)
         if mine is None:
             raise InvalidJob("task", f"a call of {name} made no job")
+        if shared is not None:
+            self.scopes.setdefault(shared, str(mine.job.idempotency_scope))
         self.others += [entry for entry in made if entry is not mine]
         return mine
 

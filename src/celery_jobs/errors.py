@@ -8,9 +8,15 @@ __all__ = [
     "AlreadyReplayed",
     "AmbiguousId",
     "ArgumentsDoNotFit",
+    "BlockedAddress",
     "DuplicateJob",
+    "HttpBusy",
+    "HttpFailed",
+    "HttpGone",
     "InvalidJob",
     "InvalidSettings",
+    "InvalidSignature",
+    "InvalidUrl",
     "JobDeadLettered",
     "JobEnded",
     "JobNotEnded",
@@ -18,6 +24,7 @@ __all__ = [
     "JobRunning",
     "JobUntold",
     "JobsError",
+    "NoCallback",
     "NoRetry",
     "NotDeadLettered",
     "NotInstalled",
@@ -99,7 +106,7 @@ class JobNotFound(JobsError, LookupError):
 
 
 class JobNotEnded(JobsError):
-    """The job is waiting or running; only an ended run can be replayed or purged."""
+    """The job is waiting or running; only an ended run can be replayed or purged, or have its callback sent again."""
 
 
 class JobEnded(JobsError):
@@ -145,6 +152,44 @@ class ArgumentsDoNotFit(JobsError):
     """The stored arguments cannot be bound to the task's present signature; nothing was sent."""
 
 
+class InvalidUrl(JobsError, ValueError):
+    """A URL cannot be requested; nothing was sent.
+
+    `part`: the part at fault, such as `host` or `port`; `problem`: what is wrong with it.
+    """
+
+    def __init__(self, part: str, problem: str) -> None:
+        self.part = part
+        self.problem = problem
+        super().__init__(part, problem)
+
+    def __str__(self) -> str:
+        return f"the URL cannot be requested: {self.problem}"
+
+
+class BlockedAddress(JobsError):
+    """The destination of a request is not allowed; nothing was sent to it (semantics.md section 9).
+
+    `host`: as the URL has it; what it resolves to is never told. `setting`: what would allow it.
+    """
+
+    def __init__(self, host: str, setting: str) -> None:
+        self.host = host
+        self.setting = setting
+        super().__init__(host, setting)
+
+    def __str__(self) -> str:
+        return f"the destination {self.host} is not allowed ({self.setting})"
+
+
+class InvalidSignature(JobsError):
+    """A callback must not be believed: it is not signed with the secret, too old, or not what was signed."""
+
+
+class NoCallback(JobsError):
+    """The job has no `callback_url`."""
+
+
 LONGEST_WAIT = 366 * 86_400
 """Seconds; no wait between two attempts is longer than a year."""
 
@@ -164,3 +209,31 @@ class RetryAfter(JobsError):
 
     def __str__(self) -> str:
         return str(self.args[1] or f"retry after {self.seconds:g} s")
+
+
+class HttpFailed(JobsError):
+    """An HTTP job's request did not get the response that it should have (semantics.md section 9).
+
+    `reason`: the attempt's failure reason; `response_status`: what the server answered, None where it did not.
+    """
+
+    def __init__(self, reason: str, message: str, response_status: int | None = None) -> None:
+        self.reason = str(reason)
+        self.response_status = response_status
+        JobsError.__init__(self, self.reason, message, response_status)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class HttpGone(HttpFailed, NoRetry):
+    """An HTTP job failed in a way that retrying cannot help."""
+
+
+class HttpBusy(HttpFailed, RetryAfter):
+    """The server of an HTTP job asks to wait at least `seconds` before the next attempt."""
+
+    def __init__(self, reason: str, message: str, response_status: int | None = None, seconds: float = 0) -> None:
+        super().__init__(reason, message, response_status)
+        self.seconds = seconds
+        self.args = (self.reason, message, response_status, seconds)

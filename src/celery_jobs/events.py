@@ -39,8 +39,12 @@ class Kind(StrEnum):
     UNSENT = "job.unsent"
     SENT_AGAIN = "job.sent_again"
     UNTOLD = "job.untold"
+    CALLBACK_SENT = "job.callback_sent"
+    CALLBACK_FAILED = "job.callback_failed"
     PURGED = "job.purged"
     DELETED = "job.deleted"
+    ALERT_SENT = "alert.sent"
+    ALERT_FAILED = "alert.failed"
     WORKER_STARTED = "worker.started"
     WORKER_DEAD = "worker.dead"
     SERVICE_RAN = "service.ran"
@@ -57,13 +61,18 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.DROPPED: ("reason",),
     Kind.GONE: ("database",),
     Kind.UNTOLD: ("error",),
+    Kind.CALLBACK_SENT: ("status", "duration_ms"),
+    Kind.CALLBACK_FAILED: ("error", "tries", "again_in"),
+    Kind.ALERT_SENT: ("dead_letters",),
+    Kind.ALERT_FAILED: ("dead_letters", "error", "again_in"),
     Kind.WORKER_STARTED: ("database",),
     Kind.WORKER_DEAD: ("worker",),
     Kind.SERVICE_RAN: ("service", "handled"),
     Kind.SERVICE_FAILED: ("service", "error"),
     Kind.STORE_UNAVAILABLE: ("error",),
 }
-"""What an event of a kind has beside its job: `scheduled_at` a moment, `handled` a count, the others texts.
+"""What an event of a kind has beside its job: `scheduled_at` a moment; `handled`, `dead_letters`, `status`,
+`duration_ms`, `tries` and `again_in` (seconds, None: never) numbers; the others texts.
 
 `error` is masked as `jobs_redact` says, and None where nothing was said.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.recording import Wire
     from celery_jobs.store.chains import Next
-    from celery_jobs.store.rows import Claim
+    from celery_jobs.store.rows import Claim, Response
 
 __all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "dropped", "traced"]
 
@@ -55,6 +55,7 @@ class Execution:
     asked: float
     """When the claim was asked for: its answer may have been long on its way."""
     started: float
+    """By the plugin's clock."""
     entered: bool = False
     body_done: bool = False
     gave_up: bool = False
@@ -63,11 +64,13 @@ class Execution:
     """Whether the result store was away when it was to hear of the outcome."""
     following: Next | None = None
     replaced_by: str | None = None
+    response: Response | None = None
+    """What an HTTP job was answered."""
 
     @property
     def duration_ms(self) -> int:
         """Milliseconds since the claim."""
-        return round((time.monotonic() - self.started) * 1000)
+        return round((self.plugin.monotonic() - self.started) * 1000)
 
     def is_retried_by(self, wire: Wire) -> bool:
         """Whether a message about to be sent is a retry of this very attempt."""
@@ -214,7 +217,7 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
         return None
     emit(Kind.STARTED, claim)
     nesting = int(request.get("replaced_task_nesting") or 0)
-    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, time.monotonic())
+    return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, plugin.monotonic())
 
 
 def _finish(execution: Execution, outcome: Any) -> None:
@@ -249,16 +252,15 @@ def _complete(execution: Execution, result: Any) -> None:
 
     text = result_text(result, execution.plugin.settings.max_result_bytes)
     job = execution.job
-    done = complete(
-        execution.plugin.db, job, text, execution.duration_ms, execution.replaced_by, untold=execution.untold
-    )
+    ended = (execution.duration_ms, execution.replaced_by, execution.untold, execution.response)
+    done = complete(execution.plugin.db, job, text, *ended)
     emit(Kind.COMPLETED if done else Kind.FENCED, job)
 
 
 def _retry(execution: Execution, following: Next, error: BaseException) -> None:
     from celery_jobs.store import chains
 
-    failure = failure_of(execution.plugin, execution.task, error)
+    failure = failure_of(execution.plugin, execution.task, error, response=execution.response)
     outcome = chains.retry(execution.plugin.db, execution.job, failure, following, execution.duration_ms)
     after_retry(execution.plugin, execution.job, outcome)
 
@@ -267,7 +269,7 @@ def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
     from celery_jobs.store.chains import bury
 
     traceback = getattr(retval, "traceback", None) if error.__traceback__ is None else None
-    failure = failure_of(execution.plugin, execution.task, error, traceback)
+    failure = failure_of(execution.plugin, execution.task, error, traceback, execution.response)
     ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, untold=execution.untold)
     if ended is None:
         emit(Kind.FENCED, execution.job)

@@ -35,6 +35,9 @@ TRANSITIONS = (
     "replay",
     "sweep",
     "mark_told",
+    "callback.take",
+    "callback.mark",
+    "callback.resend",
 )
 """Transactions of the store; each has three points: begun, written (its commit to come), committed (unread)."""
 
@@ -45,6 +48,7 @@ POINTS = (
     "run.begun",
     "run.ended",
     "tell.told",
+    "callback.sent",
 )
 
 HANG_SECONDS = 6.0

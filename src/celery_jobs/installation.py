@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.imports import symbol_by_name
 
 from celery_jobs import beat, events, logs, remote_control
 from celery_jobs.plugin import ATTRIBUTE, Plugin
@@ -15,6 +17,7 @@ __all__ = ["ensure_installed"]
 
 WORKER_STEP = "celery_jobs.worker.step:JobsStep"
 CONSUMER_STEP = "celery_jobs.worker.refusals:Refusals"
+HTTP_JOBS = "celery_jobs.http.task:add_task"
 
 
 def ensure_installed(app: Celery) -> Plugin:
@@ -33,4 +36,9 @@ def _install(app: Celery) -> Plugin:
     app.steps["worker"].add(WORKER_STEP)
     app.steps["consumer"].add(CONSUMER_STEP)
     beat.install(plugin)
+    app.on_after_finalize.connect(_add_http_jobs, weak=False)
     return plugin
+
+
+def _add_http_jobs(sender: Celery, **_: Any) -> None:
+    symbol_by_name(HTTP_JOBS)(sender)

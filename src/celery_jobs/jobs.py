@@ -6,15 +6,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import bulk, doctor, enqueueing, verbs
+from celery_jobs import alerts, bulk, doctor, enqueueing, verbs
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
+from celery_jobs.callbacks import ended_attempt
 from celery_jobs.errors import AmbiguousId, JobNotFound, WaitTimeout
 from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.runs import Page, Run, make_run, masked
-from celery_jobs.store import invariants, reads, stats
+from celery_jobs.store import callbacks, invariants, reads, stats
 from celery_jobs.store.filters import Filter
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.canvas import Signature
 
+    from celery_jobs.alerts import Delivery
     from celery_jobs.bulk import BulkOptions, BulkResult
     from celery_jobs.runs import EnqueueOutcome
     from celery_jobs.store.filters import Where
@@ -65,6 +67,16 @@ class Jobs:
             result = enqueueing.submit(self._plugin, name, args, kwargs or {}, options)
         marks = {"deduplicated": result.deduplicated, "payload_mismatch": result.payload_mismatch}
         return replace(self.get(result.job_id), **marks)
+
+    def enqueue_http(self, url: str, queue: str | None = None, **options: Any) -> Run:
+        """Enqueue an HTTP request and give its run: `enqueue` of the task `celery_jobs.http.request`.
+
+        Of the request: `method` (POST), `headers`, `payload` (JSON) or `body` (text or bytes), `timeout` (seconds, 1 to
+        300), `assertions`, `follow_redirects`, `sign`, `no_retry_statuses`; of the job: the options of `enqueue`.
+        Raises InvalidJob that names the option at fault, before anything is written.
+        """
+        name, arguments = enqueueing.http_call(url, options)
+        return self.enqueue(name, kwargs=arguments, **({} if queue is None else {"queue": queue}), **options)
 
     def enqueue_many(
         self, items: Iterable[Signature | Mapping[str, Any]], atomic: bool = False, **defaults: Any
@@ -168,6 +180,25 @@ class Jobs:
         """Make what waits of a run due now and send it; raises JobNotFound, JobRunning, JobEnded."""
         return self.get(self._do(verbs.Fire(self._plugin), id))
 
+    def resend_callback(self, id: str, attempt: int | None = None) -> Run:
+        """Make a worker send a callback again, as soon as it looks, under the same `webhook-id`; gives the run.
+
+        That of the latest end of a run, of the retry that the id is of, or of the attempt with the number `attempt`,
+        whose `callback_state` is then `due`, or `sending` where it is being sent at this moment and was left alone.
+        Raises JobNotFound, NoCallback, JobNotEnded, and ValueError for a number that no attempt has.
+        """
+        chain = self._chain(id)
+        callbacks.resend(self._plugin.db, ended_attempt(chain, id, attempt).id)
+        return self.get(chain[0].id)
+
+    def test_alert(self, queue: str | None = None) -> List[Delivery]:
+        """Send a test to where the alerts of a queue go; what became of it at each destination.
+
+        None: to where those of queues go that have no list of their own. Raises InvalidSettings where there is no
+        destination, Apprise is missing, or cannot read one.
+        """
+        return alerts.send_test(self._plugin, queue)
+
     def purge(self, id: str) -> int:
         """Delete a dead-lettered run for good; gives the number of attempts deleted.
 
@@ -225,7 +256,7 @@ class Jobs:
         return stats.queue_stats(self._plugin.db, window, self._plugin.settings.queues)
 
     def error_groups(self, limit: int = 20) -> List[ErrorGroup]:
-        """The dead letters by task and class of error, the most frequent first, at most `limit` groups."""
+        """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
         groups = stats.error_groups(self._plugin.db, limit)
         return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
 

@@ -51,8 +51,18 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     ),
     Kind.SENT_AGAIN: (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
     Kind.UNTOLD: (logging.WARNING, "the end of job %(original_id)s could not be told to Celery yet: %(error)s"),
+    Kind.CALLBACK_SENT: (
+        logging.DEBUG,
+        "the callback of job %(job_id)s was answered with %(status)s after %(duration_ms)s ms",
+    ),
+    Kind.CALLBACK_FAILED: (logging.WARNING, "the callback of job %(job_id)s failed at try %(tries)s: %(error)s"),
     Kind.PURGED: (logging.INFO, "job %(original_id)s is purged from the dead-letter queue"),
     Kind.DELETED: (logging.INFO, "job %(original_id)s is deleted"),
+    Kind.ALERT_SENT: (logging.INFO, "an alert of the queue %(queue)s was sent (dead letters: %(dead_letters)s)"),
+    Kind.ALERT_FAILED: (
+        logging.WARNING,
+        "an alert of the queue %(queue)s failed (dead letters: %(dead_letters)s): %(error)s",
+    ),
     Kind.WORKER_STARTED: (logging.INFO, "jobs are recorded in %(database)s"),
     Kind.WORKER_DEAD: (logging.WARNING, "worker %(worker)s is silent and declared dead"),
     Kind.SERVICE_RAN: (logging.DEBUG, "the service %(service)s handled %(handled)s"),

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
-from celery_jobs.errors import InvalidJob
+from celery_jobs.addresses import parse_url
+from celery_jobs.errors import InvalidJob, InvalidUrl
 from celery_jobs.policy import Level, parse_level
 from celery_jobs.settings import MAX_DELAY
 
@@ -166,13 +166,13 @@ def _tags(name: str, value: Any) -> list[str] | dict[str, Any]:
 
 
 def _url(name: str, value: Any) -> str:
-    try:
-        parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
-    except ValueError:
-        parts = None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    if not isinstance(value, str):
         raise InvalidJob(name, f"an http or https URL is expected, not {value!r}")
-    return str(value)
+    try:
+        parse_url(value)
+    except InvalidUrl as error:
+        raise InvalidJob(name, str(error)) from None
+    return value
 
 
 def _storable(text: str) -> bool:

@@ -7,21 +7,27 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.configuration import read_settings
 from celery_jobs.errors import NotInstalled, StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Level, Policy, resolve
 from celery_jobs.redaction import redact_text
-from celery_jobs.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
+    from celery_jobs.settings import Settings
     from celery_jobs.store.db import Database
 
-__all__ = ["ATTRIBUTE", "Plugin", "plugin_of"]
+__all__ = ["ATTRIBUTE", "HTTP_TASK", "Plugin", "plugin_of"]
 
 AWAIT_PAUSE = 1.0
 """Seconds between two tries to reach a database that is away."""
+
+HTTP_TASK = "celery_jobs.http.request"
+"""The task of HTTP jobs."""
 
 ATTRIBUTE = "celery_jobs"
 """The plugin hangs on the app under this name."""
@@ -35,11 +41,23 @@ class Plugin:
         self._ready_in = 0
         self.heart: Any = None
         """The heartbeat of the worker whose parent process this is, if it is one."""
+        self.messenger: Any = None
+        """What sends the callbacks there."""
+        self.announcer: Any = None
+        """What tells people of dead letters there, if alerts have destinations."""
+        self.monotonic: Callable[[], float] = time.monotonic
+        """The clock that attempts are timed by; a sandbox has another."""
 
     @cached_property
     def settings(self) -> Settings:
         """The app's `jobs_*` settings; raises InvalidSettings."""
         return read_settings(self.app)
+
+    @cached_property
+    def has_timeouts(self) -> bool:
+        """Whether any queue has a `timeout`: a worker asks it of each message."""
+        queues = (self.settings.queue_defaults, *self.settings.queues.values())
+        return any(queue.timeout is not None for queue in queues)
 
     @cached_property
     def _database(self) -> Database:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery_jobs import batch, execution
 from celery_jobs.arguments import mask_reprs
+from celery_jobs.canvas import following_calls
 from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of
 from celery_jobs.errors import DuplicateJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions, take_options
+from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
@@ -83,6 +85,8 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
     def send_task(
         name: str, args: Any = None, kwargs: Any = None, countdown: float | None = None, **options: Any
     ) -> Any:
+        if not plugin.app.conf.task_always_eager:
+            _check_calls(plugin, name, args, kwargs, options)
         if not plugin.manages(name) or plugin.app.conf.task_always_eager:
             return original(name, args, kwargs, countdown, **options)
         submission = Submission(take_options(options), delay=countdown)
@@ -110,6 +114,20 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
 
 def _seconds(expires: Any) -> float | None:
     return float(expires) if isinstance(expires, Real) else None
+
+
+def _check_calls(plugin: Plugin, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+    """Let a task that has rules for its arguments refuse them, whatever door they come through, and of what follows.
+
+    What Celery publishes at the end of another call is let through, and fails itself: that call has nothing wrong.
+    """
+    running = execution.current()
+    if options.get("root_id") is not None or (running is not None and running.body_done):
+        return
+    first = {"task": name, "args": args, "kwargs": kwargs}
+    for call, handed in ((first, False), *following_calls(options)):
+        if call.get("task") == HTTP_TASK and HTTP_TASK in plugin.app.tasks:
+            plugin.app.tasks[HTTP_TASK].check_call(call.get("args") or (), call.get("kwargs") or {}, handed)
 
 
 def _defer_task_call(app: Celery) -> None:

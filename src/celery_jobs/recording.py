@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs.errors import InvalidJob
+from celery_jobs.addresses import parse_url
+from celery_jobs.errors import BlockedAddress, InvalidJob
 from celery_jobs.ids import new_id
+from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.store.rows import Message, NewJob
 from celery_jobs.store.text import clean
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.options import JobOptions
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Wire", "make_job", "read_wire"]
+__all__ = ["Wire", "make_job", "read_wire", "require_permitted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,10 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         policy = plugin.policy(wire.task, queue, options.level)
     except ValueError as error:
         raise InvalidJob("retry_policy", str(error)) from error
-    scope = options.idempotency_scope or wire.task
+    if options.callback_url is not None:
+        require_permitted(plugin, "callback_url", options.callback_url)
+    # All HTTP jobs have one task; what they have in common is the queue.
+    scope = options.idempotency_scope or (queue if wire.task == HTTP_TASK else wire.task)
     limit = 1 if options.concurrency_key and options.concurrency_limit is None else options.concurrency_limit
     values: dict[str, Any] = {
         "id": new_id(),
@@ -98,3 +103,11 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "callback_url": options.callback_url,
     }
     return NewJob(**{**values, **more})
+
+
+def require_permitted(plugin: Plugin, field: str, url: str) -> None:
+    """Raise InvalidJob where requests may not go to a URL; where a name leads to is judged when it is resolved."""
+    try:
+        plugin.settings.address_policy.check(parse_url(url))
+    except BlockedAddress as error:
+        raise InvalidJob(field, str(error)) from None

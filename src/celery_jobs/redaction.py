@@ -52,6 +52,7 @@ def _keys(names: frozenset[str]) -> re.Pattern[str]:
 _QUOTED = re.compile(r"""[bBrRuU]{0,2}(\\*["']).*?(?<!\\)\1""", re.DOTALL)
 """A text in quotes; those of a text inside another have backslashes, each of its own as many more."""
 
+_QUOTE = re.compile(r"""[bBrRuU]{0,2}\\*["']""")
 _OPENED = re.compile(r"[\w.]*[\[({]")
 _INSIDE = re.compile(rf"({_QUOTED.pattern})|[\[({{]|[\])}}]".replace(r"\1", r"\2"), re.DOTALL)
 _WORDS = re.compile(r"[^,;&)\]}\n]*")
@@ -61,6 +62,8 @@ _WORDS = re.compile(r"[^,;&)\]}\n]*")
 def _end_of_value(text: str, start: int) -> int:
     if quoted := _QUOTED.match(text, start):
         return quoted.end()
+    if _QUOTE.match(text, start):
+        return len(text)  # the text was cut inside of it
     if opened := _OPENED.match(text, start):
         return _end_of_bracket(text, opened.end())
     words = _WORDS.match(text, start)

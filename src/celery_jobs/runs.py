@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.answers import masked_response, response_json
 from celery_jobs.moments import plain
 from celery_jobs.redaction import redact, redact_json, redact_text
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from celery_jobs.store.rows import Job
+    from celery_jobs.store.rows import Job, Response
 
 __all__ = ["EnqueueOutcome", "Page", "Run", "job_json", "make_run", "masked"]
 
@@ -41,10 +42,13 @@ class Run:
     finished_at: datetime | None
     ended_at: datetime | None
     dead_lettered_at: datetime | None
+    alerted_at: datetime | None
     expires_at: datetime | None
     cancel_requested_at: datetime | None
     duration_ms: int | None
     result: Any
+    response_status: int | None
+    response: Response | None
     failure_reason: str | None
     error_type: str | None
     error_message: str | None
@@ -73,8 +77,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON form: times as ISO 8601 in UTC ending in Z, attempts in order."""
-        values = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
-        return {**values, "attempts": [job_json(job) for job in self.attempts]}
+        return {**_plain_fields(self), "attempts": [job_json(job) for job in self.attempts]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,8 @@ _OF_THE_LATEST = frozenset(
         "started_at",
         "finished_at",
         "duration_ms",
+        "response_status",
+        "response",
         "failure_reason",
         "error_type",
         "error_message",
@@ -156,10 +161,11 @@ def masked(job: Job, names: frozenset[str]) -> Job:
     texts: dict[str, Any] = {
         name: redact_text(text, names) for name in _TEXTS if (text := getattr(job, name)) is not None
     }
-    return replace(job, result=redact_json(job.result, names), tags=redact(job.tags, names), **texts)
+    response = masked_response(job.response, names)
+    return replace(job, result=redact_json(job.result, names), tags=redact(job.tags, names), response=response, **texts)
 
 
-_TEXTS = ("error_message", "traceback", "last_error_message", "replay_reason", "callback_url")
+_TEXTS = ("error_message", "traceback", "last_error_message", "replay_reason", "callback_url", "callback_error")
 
 _INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "untold_at"})
 """Columns that only the plugin itself has a use for."""
@@ -167,5 +173,12 @@ _INSIDE = frozenset({"lease_token", "lease_expires_at", "nesting", "reuse", "unt
 
 def job_json(job: Job) -> dict[str, Any]:
     """One attempt in its documented JSON form."""
-    values = {f.name: plain(getattr(job, f.name)) for f in fields(job) if f.name not in _INSIDE}
-    return {**values, "result": None if job.result is None else json.loads(job.result)}
+    return {**_plain_fields(job), "result": None if job.result is None else json.loads(job.result)}
+
+
+def _plain_fields(value: Job | Run) -> dict[str, Any]:
+    """Its fields in their order, the response in parts."""
+    found: dict[str, Any] = {}
+    for name in (f.name for f in fields(value) if f.name not in _INSIDE):
+        found |= response_json(value.response) if name == "response" else {name: plain(getattr(value, name))}
+    return found

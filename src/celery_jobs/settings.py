@@ -1,28 +1,59 @@
-"""The `jobs_*` settings: read once from the Celery app's configuration, validated, frozen. Every default is here."""
+"""The `jobs_*` settings, frozen. Every default is here."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Mapping  # noqa: TC003 - the types are read where the program runs, as rules
+from dataclasses import dataclass, field
 
-from celery_jobs.errors import InvalidSettings
-from celery_jobs.policy import MAX_ATTEMPTS, Level, parse_level, resolve
+from celery_jobs.addresses import AddressPolicy
+from celery_jobs.assertions import Assertion  # noqa: TC001
+from celery_jobs.destinations import Destinations
+from celery_jobs.policy import Level
+from celery_jobs.signing import Secret  # noqa: TC001
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings", "read_settings"]
-
-PREFIX = "jobs_"
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings"]
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
 
 RUNAWAY_GRACE = 30
 """Seconds past its hard limit that an attempt may run where the pool does not end it (semantics.md section 6)."""
+
+CALLBACK_TIMEOUT = 10.0
+"""Seconds that a callback may take in all (semantics.md section 8)."""
+
+CALLBACK_LEASE = 30.0
+"""Seconds after which somebody else sends a callback whose sender has said nothing of it: it died."""
+
+CALLBACKS_AT_ONCE, CALLBACKS_A_HOST = 8, 2
+"""Callbacks that a worker sends at the same time, and of those to one host (semantics.md section 8)."""
+
+ALERT_LEASE = 120.0
+"""Seconds after which another worker sends an alert whose sender has said nothing of it: it died."""
+
+ALERT_TIMEOUT = 30.0
+"""Seconds that the services of an alert may take, side by side; who is not done by then has failed."""
+
+ALERT_RETRY_DELAYS = (30, 60, 120, 240, 480, 960)
+"""Seconds before an alert that reached nobody is sent again; the last one repeats."""
+
+ALERT_HORIZON = 86_400
+"""Seconds after which a dead letter that nobody could be told of is news no more."""
+
+LONGEST_ALERT_WINDOW = 43_200
+"""Seconds; well below the horizon, so that nothing in a window is too old at its end."""
+
+TIMEOUT_GRACE = 10
+"""Seconds from a queue's `timeout`, at which a task may clean up, to its end by force."""
+
+HTTP_TIMEOUT, HTTP_TIMEOUTS = 30.0, (1, 300)
+"""Seconds that the whole request of an HTTP job may take; the least and the most that may be asked for."""
+
+HTTP_NO_RETRY_STATUSES = (410,)
+"""Statuses of a response after which retrying cannot help (semantics.md section 9)."""
+
+RESPONSE_BYTES, ASSERTED_BYTES = 65_536, 1_048_576
+"""Bytes of a response's body that are kept, and that are read for assertions on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +72,14 @@ class QueueSettings:
     """Days that a dead letter is kept."""
     history_retention_days: float = 30
     """Days that an ended chain outside the dead-letter queue is kept, from its end."""
+    alerts_enabled: bool = False
+    """Tell `jobs_alert_urls` of every dead letter."""
     visibility_timeout: float = 1350
     """Seconds of a claim's lease where no worker's heartbeat bounds it."""
+    timeout: float | None = None
+    """Seconds that an attempt may take; None: HTTP jobs 30, other tasks as long as they like."""
+    assertions: tuple[Assertion, ...] = ()
+    """What the responses to the queue's HTTP jobs must be besides 2xx."""
 
     @property
     def level(self) -> Level:
@@ -54,7 +91,7 @@ class QueueSettings:
 class Settings:
     """What `jobs_*` on the Celery app says."""
 
-    database_url: str = "sqlite:///celery-jobs.sqlite3"
+    database_url: str = field(default="sqlite:///celery-jobs.sqlite3", repr=False)
     """SQLAlchemy URL of the jobs database: postgresql+psycopg://... or sqlite:///file."""
     queue_defaults: QueueSettings = field(default_factory=QueueSettings)
     """Settings of every queue that `jobs_queues` does not list."""
@@ -102,165 +139,44 @@ class Settings:
     """False: messages keep the priority that Celery gives them, unmarked ones too."""
     database_timeout: float = 2
     """Seconds to reach the database before an enqueue raises StoreUnavailable."""
+    callback_secrets: tuple[Secret, ...] = ()
+    """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
+    callback_retry_delays: tuple[float, ...] = ()
+    """Seconds before the second, third … try of a callback that failed; none: one try."""
+    alert_urls: Destinations = field(default_factory=Destinations)
+    """Apprise URLs that alerts go to: a list for all queues, or lists by queue, `*` for those that have none."""
+    alert_window: float = 300
+    """Seconds in which a queue's further dead letters are gathered into one alert."""
+    http_allowed_addresses: tuple[str, ...] = ()
+    """Addresses and networks (CIDR) that requests may go to although they are not public."""
+    http_allowed_hosts: tuple[str, ...] = ()
+    """Names that may lead to private addresses; `.corp.example` is every name below `corp.example`."""
+    http_blocked_ports: tuple[int, ...] = ()
+    """Ports that no request goes to, whatever else is allowed."""
+    max_retry_after: float = 86_400
+    """Seconds that a server's `Retry-After` may put off the next attempt of an HTTP job."""
 
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""
         return self.queues.get(name, self.queue_defaults)
 
     @property
+    def alerted_queues(self) -> tuple[list[str] | None, list[str]]:
+        """The queues whose dead letters somebody is told of; None: all but those of the second list."""
+        named = sorted({*self.queues, *self.alert_urls.queues})
+        told = [name for name in named if self.queue(name).alerts_enabled and self.alert_urls.of(name)]
+        if self.queue_defaults.alerts_enabled and self.alert_urls.others:
+            return None, [name for name in named if name not in told]
+        return told, []
+
+    @property
     def redacted(self) -> frozenset[str]:
         """The names of `redact` in lower case."""
         return frozenset(name.lower() for name in self.redact)
 
-
-def read_settings(app: Celery) -> Settings:
-    """Read every `jobs_*` key of `app.conf`, also those given through `namespace="CELERY"`.
-
-    Raises InvalidSettings with all faults at once and the nearest right name of each unknown one.
-    """
-    return parse_settings(_configured(app))
-
-
-def _configured(app: Celery) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for mapping in reversed(app.conf.maps):
-        for key, value in dict(mapping).items():
-            name = _name_of(str(key), getattr(app, "namespace", None))
-            if name is not None:
-                found[name] = value
-    return found
-
-
-def _name_of(key: str, namespace: str | None) -> str | None:
-    lowered = key.lower()
-    for prefix in (PREFIX, f"{namespace.lower()}_{PREFIX}" if namespace else PREFIX, f"celery_{PREFIX}"):
-        if lowered.startswith(prefix):
-            return lowered.removeprefix(prefix)
-    return None
-
-
-def parse_settings(values: Mapping[str, Any]) -> Settings:
-    """Make Settings of plain values (keys without the prefix); raises InvalidSettings with all faults."""
-    problems: list[str] = []
-    known = {f.name for f in fields(Settings)}
-    accepted: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            problems.append(_unknown(f"{PREFIX}{name}", [f"{PREFIX}{k}" for k in known]))
-        elif name not in ("queue_defaults", "queues"):
-            _check(accepted, name, value, _TYPES[name], problems, PREFIX)
-    defaults = _queue(values.get("queue_defaults", {}), QueueSettings(), f"{PREFIX}queue_defaults", problems)
-    queues = _queues(values.get("queues", {}), defaults, problems)
-    if problems:
-        raise InvalidSettings(problems)
-    return Settings(**accepted, queue_defaults=defaults, queues=queues)
-
-
-def _queues(given: Any, defaults: QueueSettings, problems: list[str]) -> dict[str, QueueSettings]:
-    if not isinstance(given, Mapping):
-        problems.append(f"{PREFIX}queues: a dictionary of queue names is expected, not {given!r}")
-        return {}
-    return {str(n): _queue(v, defaults, f"{PREFIX}queues[{n!r}]", problems) for n, v in given.items()}
-
-
-def _queue(given: Any, base: QueueSettings, where: str, problems: list[str]) -> QueueSettings:
-    if isinstance(given, QueueSettings):
-        given = {f.name: getattr(given, f.name) for f in fields(QueueSettings)}
-    if not isinstance(given, Mapping):
-        problems.append(f"{where}: a dictionary is expected, not {given!r}")
-        return base
-    merged = {f.name: getattr(base, f.name) for f in fields(QueueSettings)}
-    before = len(problems)
-    accepted = _queue_values(given, where, problems)
-    if "retry_delays" in accepted:
-        # A level that gives delays without max_attempts sets both; a list is exact.
-        merged.update(max_attempts=None, jitter=False)
-    merged.update(accepted)
-    queue = QueueSettings(**merged)
-    if len(problems) == before and queue.retries_enabled:
-        _check_policy(queue, where, problems)
-    return queue
-
-
-def _queue_values(given: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
-    values = dict(given)
-    accepted: dict[str, Any] = {}
-    _unfold_policy(values, accepted, where, problems)
-    for name, value in values.items():
-        if name not in _QUEUE_TYPES:
-            problems.append(
-                f"{where}: " + _unknown(str(name), [*_QUEUE_TYPES, "retry_delays", "retry_policy", "max_retries"])
-            )
-        else:
-            _check(accepted, name, value, _QUEUE_TYPES[name], problems, f"{where}.")
-    return accepted
-
-
-def _unfold_policy(values: dict[str, Any], accepted: dict[str, Any], where: str, problems: list[str]) -> None:
-    """Read the four ways to say a policy as the job's and the task's are read."""
-    given = {name: values.pop(name) for name in ("retry_policy", "retry_delays", "max_retries") if name in values}
-    if not given:
-        return
-    attempts = values.pop("max_attempts", None)
-    try:
-        level = parse_level(**given, max_attempts=attempts)
-    except (TypeError, ValueError) as error:
-        problems.append(f"{where}: {error}")
-        return
-    if level.delays is not None:
-        accepted.update(retry_delays=level.delays, jitter=level.jitter)
-    if level.max_attempts is not None:
-        accepted["max_attempts"] = level.max_attempts
-
-
-def _check_policy(queue: QueueSettings, where: str, problems: list[str]) -> None:
-    try:
-        resolve(queue.level)
-    except ValueError as error:
-        problems.append(f"{where}: {error}")
-
-
-def _check(accepted: dict[str, Any], name: str, value: Any, rule: _Rule, problems: list[str], prefix: str) -> None:
-    if rule.accepts(value):
-        accepted[name] = value
-    else:
-        problems.append(f"{prefix}{name}: {rule.expected} is expected, not {value!r}")
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
-    return f"{name} is not a setting{hint}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    expected: str
-    accepts: Callable[[Any], bool]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-_RULES: dict[Any, _Rule] = {
-    bool: _Rule("True or False", lambda v: isinstance(v, bool)),
-    int: _Rule("a whole number above 0", lambda v: _number(v) and isinstance(v, int)),
-    float: _Rule("a number above 0", _number),
-    str: _Rule("a text", lambda v: isinstance(v, str) and v != ""),
-    tuple[str, ...]: _Rule(
-        "a list of texts",
-        lambda v: isinstance(v, list | tuple | set | frozenset) and all(isinstance(n, str) and n for n in v),
-    ),
-    int | None: _Rule(
-        f"a whole number from 1 to {MAX_ATTEMPTS}, or None",
-        lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MAX_ATTEMPTS),
-    ),
-}
-
-_TYPES = {n: _RULES[t] for n, t in get_type_hints(Settings).items() if n not in ("queue_defaults", "queues")}
-_TYPES["database_url"] = _Rule(
-    "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",
-    lambda v: isinstance(v, str) and re.match(r"^[a-z0-9+]+:/", v) is not None,
-)
-_QUEUE_TYPES = {n: _RULES[t] for n, t in get_type_hints(QueueSettings).items() if n != "retry_delays"}
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Where requests may go."""
+        return AddressPolicy(
+            tuple(self.http_allowed_addresses), tuple(self.http_allowed_hosts), tuple(self.http_blocked_ports)
+        )

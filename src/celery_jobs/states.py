@@ -38,6 +38,15 @@ class FailureReason(StrEnum):
     NO_RETRY = "no_retry"
     UNKNOWN_TASK = "unknown_task"
     UNDECODABLE = "undecodable"
+    CONNECTION_ERROR = "connection_error"
+    DNS_ERROR = "dns_error"
+    SSL_ERROR = "ssl_error"
+    HTTP_CLIENT_ERROR = "http_client_error"
+    HTTP_SERVER_ERROR = "http_server_error"
+    HTTP_REDIRECT = "http_redirect"
+    INVALID_URL = "invalid_url"
+    BLOCKED_ADDRESS = "blocked_address"
+    ASSERTION_FAILED = "assertion_failed"
 
 
 LIVE = (Status.PENDING, Status.PROCESSING)

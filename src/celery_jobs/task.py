@@ -38,6 +38,8 @@ class JobTask(Task):  # type: ignore[misc]
     max_attempts: ClassVar[int | None] = None
     no_retry_for: ClassVar[tuple[type[BaseException], ...]] = ()
     jobs_level: ClassVar[Level] = Level()
+    keeps_its_time: ClassVar[bool] = False
+    """Whether it sees to its queue's `timeout` itself."""
 
     Request = "celery_jobs.worker.request:JobRequest"
     # A lost worker is a matter of the store: see semantics.md section 6.

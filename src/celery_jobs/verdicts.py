@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from celery_jobs.errors import NoRetry, RetryAfter, StoreUnavailable
+from celery_jobs.errors import HttpFailed, NoRetry, RetryAfter, StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Policy, level_from_json, resolve
 from celery_jobs.settings import QueueSettings
@@ -17,7 +17,7 @@ from celery_jobs.store.text import clean, error_message, error_traceback, error_
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.chains import Ended, Next, Retried
-    from celery_jobs.store.rows import Claim, Failure
+    from celery_jobs.store.rows import Claim, Failure, Response
 
 __all__ = ["after_retry", "failure_of", "next_by_policy"]
 
@@ -49,18 +49,29 @@ def _delay(plugin: Plugin, job: Claim) -> float:
     return policy.delay(job.policy_retries)
 
 
-def failure_of(plugin: Plugin, task: Any, error: BaseException, traceback: str | None = None) -> Failure:
-    """What is recorded of an exception."""
+def failure_of(
+    plugin: Plugin,
+    task: Any,
+    error: BaseException,
+    traceback: str | None = None,
+    response: Response | None = None,
+) -> Failure:
+    """What is recorded of an exception, and of what an HTTP job was answered."""
     from celery_jobs.store.rows import Failure
 
+    reason = _reason(task, error)
+    if isinstance(error, HttpFailed):  # its traceback is ours, and says nothing of what happened
+        return Failure(reason, error_type(error), error_message(error), None, response)
     limit = plugin.settings.max_traceback_bytes
     text = error_traceback(error, limit) if traceback is None else clean(traceback, limit)
-    return Failure(_reason(task, error), error_type(error), error_message(error), text)
+    return Failure(reason, error_type(error), error_message(error), text, response)
 
 
 def _reason(task: Any, error: BaseException) -> FailureReason:
     if isinstance(error, SoftTimeLimitExceeded):
         return FailureReason.TIMEOUT
+    if isinstance(error, HttpFailed) and error.reason in set(FailureReason):
+        return FailureReason(error.reason)
     if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
         return FailureReason.NO_RETRY
     return FailureReason.EXCEPTION

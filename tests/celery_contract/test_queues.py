@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Exchange, Queue
 
-from celery_jobs import Jobs
+from celery_jobs import Jobs, settings
 from celery_jobs.envelope import queue_of_delivery
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import reads
+from celery_jobs.worker import limits
 from tests.apps import working
 from tests.processes import wait_until
 
@@ -69,3 +71,36 @@ def test_the_queue_is_read_from_exchange_and_routing_key(
 ) -> None:
     queues = new_app(**NAMED).amqp.queues
     assert queue_of_delivery(queues, {"exchange": exchange, "routing_key": routing_key}) == queue
+
+
+@pytest.mark.parametrize(
+    ("conf", "walks"),
+    [
+        ({}, 0),
+        ({"jobs_queues": {"orders": {"timeout": 5}}}, 1),
+        ({"jobs_queues": {"others": {"timeout": 5}}}, 1),
+        ({"jobs_queue_defaults": {"timeout": 5}}, 1),
+    ],
+    ids=str,
+)
+def test_the_queue_of_a_message_is_looked_for_only_where_one_has_a_timeout(
+    new_app: MakeApp, monkeypatch: pytest.MonkeyPatch, conf: dict[str, Any], walks: int
+) -> None:
+    app = new_app(**{**NAMED, **conf})
+    leases(app)
+    walked: list[object] = []
+
+    def look(queues: Any, delivery: Any) -> str:
+        walked.append(delivery)
+        return queue_of_delivery(queues, delivery)
+
+    monkeypatch.setattr(limits, "queue_of_delivery", look)
+    request: Any = SimpleNamespace(
+        task=app.tasks["measure"],
+        time_limits=(None, None),
+        delivery_info={"exchange": "shop", "routing_key": "order.new"},
+    )
+    seconds = plugin_of(app).settings.queue("orders").timeout
+    expected = (None, None) if seconds is None else (seconds + settings.TIMEOUT_GRACE, seconds)
+    assert limits.limits_of(request) == expected
+    assert len(walked) == walks

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_jobs.plugin import plugin_of
+from celery_jobs.store import chains
 from celery_jobs.store.db import now
+from celery_jobs.store.rows import Failure
 from celery_jobs.store.tables import queues
 from tests.cli.conftest import lines
+from tests.store.conftest import begin
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -67,6 +70,15 @@ def test_stats_json_is_a_line_a_queue_their_sum_and_a_line_an_error(run: Run) ->
     assert (told[2]["dead_lettered"], told[2]["ended"], told[2]["ended_a_minute"]) == (2, 3, 0.05)
     assert told[3]["count"] == 2
     assert told[3]["last_at"].endswith("Z")
+
+
+def test_stats_tells_of_requests_why_they_failed(app: Celery, run: Run) -> None:
+    db = plugin_of(app).db
+    died = Failure("http_server_error", "celery_jobs.errors.HttpFailed", "shop.example answered 500", None)
+    chains.bury(db, begin(db, task="celery_jobs.http.request"), died)
+    assert "HttpFailed (http_server_error): shop.example answered 500" in run("stats").stdout
+    (*_, told) = lines(run("stats", "--json").stdout)
+    assert (told["kind"], told["failure_reason"]) == ("error", "http_server_error")
 
 
 def test_a_window_that_is_no_time_is_wrong_usage(run: Run) -> None:

@@ -11,6 +11,7 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.store.tables import jobs as table
 from tests.apps import working
 from tests.cli.conftest import lines
+from tests.store.conftest import begin, retry
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,6 +28,13 @@ def test_list_shows_runs_newest_first(app: Celery, run: Run) -> None:
     first, second = app.tasks["cli.add"].delay(1), app.tasks["cli.add"].delay(2)
     assert listed(run) == [second.job_id, first.job_id]
     assert run("list").stdout.index(second.job_id) < run("list").stdout.index(first.job_id)
+
+
+def test_list_shows_the_error_of_a_run_that_waits_for_its_next_attempt(app: Celery, run: Run) -> None:
+    db = plugin_of(app).db
+    retry(db, begin(db), delay=60)
+    shown = run("list", "--status", "retrying").stdout
+    assert "ValueError: card declined" in " ".join(shown.split())
 
 
 def test_list_pages_by_cursor(app: Celery, run: Run) -> None:
@@ -135,12 +143,13 @@ def test_show_tells_what_a_run_is_a_replay_of_and_was_replayed_as(app: Celery, r
 
 
 def test_show_tells_result_tags_key_and_callback(app: Celery, run: Run) -> None:
-    options = {"tags": ["a", "b"], "idempotency_key": "k1", "callback_url": "https://example.org/done"}
+    app.conf.jobs_http_allowed_addresses = ["127.0.0.1"]
+    options = {"tags": ["a", "b"], "idempotency_key": "k1", "callback_url": "http://127.0.0.1:1/done"}
     job_id = app.tasks["cli.add"].apply_async((1,), {"y": 2}, **options).job_id
     with working(app):
         Jobs(app).wait(job_id, 15)
     shown = run("show", job_id).stdout
-    for words in ("result  3", "tags  a, b", "key  k1", "callback  https://example.org/done", "(1, y=2)"):
+    for words in ("result  3", "tags  a, b", "key  k1", "callback  http://127.0.0.1:1/done", "(1, y=2)"):
         assert words in shown
 
 

@@ -25,7 +25,14 @@ ROOT = DOCS.parent
 BROKER = "redis://localhost:6379/0"
 POSTGRES = "postgresql+psycopg://shop@localhost/shop"
 NOT_RUN = {"{toctree}", "{eval-rst}"}
-WARNINGS = ("-W", "error", "-W", "ignore:Call to deprecated:DeprecationWarning")
+WARNINGS = (
+    "-W",
+    "error",
+    "-W",
+    "ignore:Call to deprecated:DeprecationWarning",
+    "-W",
+    "ignore:'imghdr' is deprecated:DeprecationWarning",
+)
 """As pytest's own: Celery's Redis backend calls what redis-py has renamed."""
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import pytest
@@ -21,6 +21,8 @@ from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
 from celery_jobs.store.rows import Job
+from celery_jobs.store.stats import ErrorGroup
+from celery_jobs.testing.responses import Fault
 from tests.docs.pages import blocks_of, cells, code_in, text_of
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "Arguments", celery_jobs.Arguments().to_json()
     yield "What became of an item", outcome
     yield "The error of an item", outcome["error"]
+    yield "A group of errors", ErrorGroup("t", "E", None, None, 1, moment, moment).to_json()
     yield "What a bulk verb did", celery_jobs.BulkResult("replay", 0, 0, {}).to_json()
 
 
@@ -160,6 +163,12 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
     assert documented == [line.split()[0] for line in said.strip().splitlines()]
 
 
+def test_the_arguments_of_a_canned_response_are_those_of_the_code() -> None:
+    rows = {name: row for row in cells("testing.md", "HTTP jobs") for name in code_in(row[0])}
+    assert list(rows) == list(inspect.signature(celery_jobs.testing.Sandbox.respond).parameters)[1:]
+    assert set(get_args(Fault)) <= set(code_in(rows["fault"][1]))
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     shown = reference()
     assert set(celery_jobs.__all__) <= shown
@@ -183,7 +192,15 @@ def test_the_reference_of_the_command_line_is_made_of_the_commands() -> None:
 
 
 def test_the_pages_use_public_names() -> None:
-    for page in ("quickstart.md", "semantics.md", "enqueueing.md", "repairing.md", "events.md", "operating.md"):
+    for page in (
+        "quickstart.md",
+        "callbacks.md",
+        "semantics.md",
+        "enqueueing.md",
+        "repairing.md",
+        "events.md",
+        "operating.md",
+    ):
         for block in blocks_of(page):
             if block.language == "python":
                 for node in ast.walk(ast.parse(block.text)):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from celery_jobs.destinations import Destination, Destinations
+from celery_jobs.settings import QueueSettings
 from celery_jobs.states import FailureReason
-from celery_jobs.store import endings
+from celery_jobs.store import alerts, callbacks, endings
 from tests.doctor.conftest import ask
-from tests.store.conftest import QUEUE, TASK, change, claim, shift, store
+from tests.store.conftest import QUEUE, TASK, change, claim, complete, dead_letter, shift, store
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
@@ -58,3 +61,54 @@ def test_ends_that_celery_has_not_heard_of(plugin: Plugin) -> None:
     assert [finding.severity for finding in ask(plugin, "ends-untold")] == ["warning"]
     endings.mark_told(plugin.db, job)
     assert ask(plugin, "ends-untold") == []
+
+
+def test_callbacks_that_nobody_sends(plugin: Plugin) -> None:
+    job = complete(plugin.db, store(plugin.db, callback_url="https://shop.example/hook"))
+    shift(plugin.db, 290)
+    assert ask(plugin, "callbacks-unsent") == []
+    shift(plugin.db, 20)
+    (finding,) = ask(plugin, "callbacks-unsent")
+    assert (finding.severity, "1 callback(s) have been due for" in finding.words) == ("warning", True)
+    (callback,) = callbacks.take(plugin.db, [job], 30)
+    assert ask(plugin, "callbacks-unsent") == []
+    assert callbacks.mark(plugin.db, callback, 500, "no", 5)
+    shift(plugin.db, 1000)
+    assert ask(plugin, "callbacks-unsent") == []
+
+
+def test_alerts_that_nobody_sends(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead_letter(plugin.db, queue="mail")
+    shift(plugin.db, 590)
+    alerted(plugin, monkeypatch)
+    assert ask(plugin, "alerts-late") == []
+    shift(plugin.db, 20)
+    (finding,) = ask(plugin, "alerts-late")
+    assert (finding.severity, "an alert of the queue 'mail' has been due" in finding.words) == ("warning", True)
+    report = alerts.take(plugin.db, "mail", 30)
+    assert ask(plugin, "alerts-late") == []
+    assert report
+    assert alerts.settle(plugin.db, report, 300)
+    shift(plugin.db, 5000)
+    assert ask(plugin, "alerts-late") == []
+
+
+def test_alerts_that_reach_nobody(plugin: Plugin) -> None:
+    dead_letter(plugin.db, queue="mail")
+    for tries in (1, 2, 3):
+        assert ask(plugin, "alerts-failing") == []
+        report = alerts.take(plugin.db, "mail", 30)
+        assert report
+        assert report.tries == tries
+        assert alerts.again(plugin.db, report, 0)
+    (finding,) = ask(plugin, "alerts-failing")
+    assert finding.words == "an alert of the queue 'mail' was sent 3 times and reached nobody"
+
+
+def alerted(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = replace(
+        plugin.settings,
+        alert_urls=Destinations((Destination("json://localhost"),)),
+        queues={"mail": QueueSettings(alerts_enabled=True)},
+    )
+    monkeypatch.setitem(plugin.__dict__, "settings", told)

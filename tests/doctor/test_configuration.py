@@ -75,3 +75,23 @@ def test_retries_that_are_off_everywhere(
 ) -> None:
     plugin = make(jobs_queue_defaults=defaults, jobs_queues=queues)
     assert [finding.severity for finding in ask(plugin, "retries-off")] == ["info"] * found
+
+
+ON = {"alerts_enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("defaults", "queues", "urls", "found"),
+    [
+        (ON, {}, [], 1),
+        (ON, {}, ["json://localhost"], 0),
+        ({}, {"mail": ON}, {"other": ["json://localhost"]}, 1),
+        ({}, {"mail": ON}, {"mail": ["json://localhost"]}, 0),
+        ({}, {}, [], 0),
+    ],
+)
+def test_alerts_without_a_destination(
+    make: Callable[..., Plugin], defaults: dict[str, Any], queues: dict[str, Any], urls: Any, found: int
+) -> None:
+    plugin = make(jobs_queue_defaults=defaults, jobs_queues=queues, jobs_alert_urls=urls)
+    assert [finding.severity for finding in ask(plugin, "alerts-nowhere")] == ["warning"] * found

@@ -41,6 +41,7 @@ def make_shop(place: Place, knows_work: bool = True) -> Celery:
         jobs_heartbeat_interval=100,
         jobs_worker_timeout=100 + SAFE_SECONDS,
         worker_lost_wait=0.1,
+        jobs_http_allowed_addresses=["127.0.0.0/8"],
     )
     if knows_work:
         app.task(name="work", shared=False)(work)

@@ -13,6 +13,7 @@ from celery_jobs.services import make_service
 from celery_jobs.states import LIVE
 from celery_jobs.store import invariants, reads, workers
 from celery_jobs.store import tables as t
+from tests.callbacks.receiver import Receiver
 from tests.failpoints.shop import NEVER, Place, make_shop, runs_noted
 from tests.processes import wait_until
 from tests.store.conftest import shift
@@ -40,12 +41,15 @@ class Stage:
         self.app: Celery = make_shop(place)
         self.plugin = plugin_of(self.app)
         self.broker: Redis = Redis.from_url(place.broker_url)
+        self.receiver = Receiver()
+        self.receiver.__enter__()
 
     @property
     def db(self) -> Database:
         return self.plugin.db
 
     def close(self) -> None:
+        self.receiver.__exit__()
         self.db.dispose()
         self.broker.close()
         self.app.backend.client.close()

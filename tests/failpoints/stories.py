@@ -11,11 +11,14 @@ from uuid import uuid4
 from celery import Celery
 
 from celery_jobs import AlreadyReplayed, Jobs, telling
+from celery_jobs.failpoints import POINTS
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
+from celery_jobs.settings import CALLBACK_LEASE
 from celery_jobs.states import FailureReason
 from celery_jobs.store import attempts, chains, endings, workers
 from celery_jobs.store.rows import Claim, Failure
+from celery_jobs.worker.messenger import Messenger
 from tests.apps import make_app
 from tests.failpoints.shop import NEVER
 from tests.store.conftest import shift
@@ -32,9 +35,9 @@ Act = Callable[[Celery], object]
 
 
 def points(*names: str) -> tuple[str, ...]:
-    """The points of transitions; a name with a dot is a point itself."""
+    """The points of transitions, and those that are named themselves."""
     stages = ("begun", "written", "committed")
-    return tuple(p for name in names for p in ([name] if "." in name else [f"{name}.{stage}" for stage in stages]))
+    return tuple(p for name in names for p in ([name] if name in POINTS else [f"{name}.{stage}" for stage in stages]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,59 @@ def sweep_again(stage: Stage) -> None:
     Turn("dead-letter-sweeper")(stage.app)
 
 
+def owes_a_callback(stage: Stage) -> None:
+    job = claim(stage, stage.enqueue("job", "return", callback_url=stage.receiver.url()), str(uuid4()))
+    assert attempts.complete(stage.db, job, '"return"', 5, untold=True)
+    assert telling.tell(plugin_of(stage.app), job.id, again=True)
+    stage.lose_messages()
+
+
+def has_sent_its_callback(stage: Stage) -> None:
+    owes_a_callback(stage)
+    assert Deliver()(stage.app)
+    assert len(stage.receiver.received) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Sends what callbacks are due."""
+
+    def __call__(self, app: Celery) -> object:
+        messenger = Messenger(plugin_of(app))
+        messenger.send_due()
+        done = messenger.wait(CALLBACK_LEASE)
+        messenger.stop()
+        return done
+
+
+def deliver(stage: Stage) -> Act:
+    return Deliver()
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Asks for a callback once more."""
+
+    job_id: str
+
+    def __call__(self, app: Celery) -> object:
+        return Jobs(app).resend_callback(self.job_id).id
+
+
+def resend(stage: Stage) -> Act:
+    return Resend(stage.first_id())
+
+
+def told_others(stage: Stage, times: range) -> None:
+    """When every lease has run out, whoever looks sends what is left; the receiver knows it by its id."""
+    shift(stage.db, CALLBACK_LEASE)
+    Deliver()(stage.app)
+    ((job,),) = stage.chains()
+    assert (job.callback_state, job.callback_status) == ("sent", 200)
+    assert {request.id for request in stage.receiver.received} == {f"cb_{job.id}"}
+    assert len(stage.receiver.received) in times
+
+
 def lost_once(stage: Stage) -> None:
     assert [job.losses for job in stage.chains()[0]] == [1]
 
@@ -317,6 +373,23 @@ STORIES: dict[str, Story] = {
         act=replay,
         again=replay_again,
         sends_at_once=True,
+    ),
+    "tell others": Story(
+        points("callback.take", "callback.sent", "callback.mark"),
+        ends=("success",),
+        runs=range(1),
+        prepare=owes_a_callback,
+        act=deliver,
+        check=lambda stage: told_others(stage, range(1, 3)),
+    ),
+    "tell others again": Story(
+        points("callback.resend"),
+        ends=("success",),
+        runs=range(1),
+        prepare=has_sent_its_callback,
+        act=resend,
+        again=lambda stage: stage.do(resend),
+        check=lambda stage: told_others(stage, range(2, 4)),
     ),
     "sweep": Story(
         points("sweep"),

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-BOTH = ["postgresql", pytest.param("sqlite", marks=pytest.mark.matrix)]
-"""The databases of stories that are much the same on either: plain pytest runs them on the one of production."""
-
-
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     """The jobs' database, which keeps the invariants."""

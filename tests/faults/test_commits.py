@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import Jobs, NoRetry
-from tests.faults.conftest import BOTH
 from tests.faults.shop import settings
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 
 from celery_jobs import Jobs
-from tests.faults.conftest import BOTH
 from tests.faults.shop import settings
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable

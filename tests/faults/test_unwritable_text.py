@@ -10,9 +10,9 @@ from kombu import serialization
 
 from celery_jobs import PayloadNotSerializable
 from celery_jobs.store.tables import jobs
-from tests.faults.conftest import BOTH
 from tests.faults.filing import DEEP, HUGE, UNWRITABLE, nested
 from tests.faults.office import Office
+from tests.servers.databases import BOTH
 from tests.store.conftest import count
 
 if TYPE_CHECKING:

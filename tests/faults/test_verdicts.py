@@ -12,9 +12,9 @@ from celery.exceptions import ChordError, NotRegistered, TaskRevokedError, Worke
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from tests.apps import make_app
-from tests.faults.conftest import BOTH
 from tests.faults.judged import QUICK
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

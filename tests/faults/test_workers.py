@@ -11,6 +11,7 @@ import pytest
 
 from celery_jobs.store import reads
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     NewWorker = Callable[..., Worker]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", BOTH, indirect=True)]
 
 
 def only(db: Database, job_id: str) -> Job:

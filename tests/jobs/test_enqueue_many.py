@@ -22,6 +22,7 @@ from celery_jobs.store.tables import messages
 from tests.apps import make_app, working
 from tests.jobs.conftest import ADD, BOOM, Broker, count, declare, pause, succeed
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +150,7 @@ def test_more_than_10_000_are_refused(doors: Jobs, db: Database) -> None:
     assert count(db) == 0
 
 
+@pytest.mark.parametrize("database_url", BOTH, indirect=True)
 def test_10_000_are_stored_and_sent(doors: Jobs, broker: Broker, db: Database) -> None:
     made = ids(doors.enqueue_many(adds(10_000), atomic=db.is_sqlite))
     assert len(set(made)) == 10_000

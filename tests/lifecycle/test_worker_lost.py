@@ -110,6 +110,9 @@ def test_a_job_that_kills_its_worker_each_time_is_dead_lettered_after_three_loss
     assert only.untold_at is None
     assert only.finished_at is not None
     assert (only.worker, only.lease_token) == (None, None)
+    wait_until(
+        lambda: f"job {only.id} ({only.task}) is dead-lettered" in shop.worker.log_file.read_text(), process=shop.worker
+    )
 
 
 def test_losses_count_over_the_attempts_of_a_chain(shop: Shop, doomed: dict[str, Doomed]) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
+import pytest
 from psycopg import sql
 from sqlalchemy import make_url
+
+BOTH = ["postgresql", pytest.param("sqlite", marks=pytest.mark.matrix)]
+"""The databases of stories that are much the same on either: plain pytest runs them on the one of production."""
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from celery_jobs.errors import JobsError
 from celery_jobs.ids import new_id
 from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants
 from celery_jobs.store.db import Database, now
-from celery_jobs.store.rows import Claim, Enqueued, Failure, Job, Message, NewJob
-from celery_jobs.store.tables import Timestamp, jobs, queues, services, workers
+from celery_jobs.store.rows import JOB_COLUMNS, Claim, Enqueued, Failure, Job, Message, NewJob
+from celery_jobs.store.tables import Timestamp, alerts, jobs, queues, services, workers
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def replay(db: Database, new: NewJob, force: bool = False) -> Enqueued:
 def stored(db: Database, job_id: str) -> Job:
     """One row."""
     with db.reading() as connection:
-        query = select(*(jobs.c[name] for name in Job.__slots__)).where(jobs.c.id == job_id)
+        query = select(*(jobs.c[name] for name in JOB_COLUMNS)).where(jobs.c.id == job_id)
         return Job(**connection.execute(query).one()._mapping)
 
 
@@ -164,7 +164,7 @@ def resume(db: Database, queue: str = QUEUE) -> None:
 def shift(db: Database, seconds: float) -> None:
     """Let `seconds` pass: every moment in the database moves into the past by so much."""
     with db.transaction() as connection:
-        for table in (jobs, workers, services, queues):
+        for table in (jobs, workers, services, queues, alerts):
             key = next(iter(table.primary_key))
             moments = [column for column in table.c if isinstance(column.type, Timestamp)]
             for row in connection.execute(select(key, *moments)).all():

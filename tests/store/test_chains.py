@@ -221,7 +221,7 @@ def test_a_late_writer_changes_nothing(db: Database, writer: str, since: str) ->
 
 @pytest.mark.parametrize("writer", LATE)
 def test_a_writer_whose_job_is_gone_changes_nothing(db: Database, writer: str) -> None:
-    ghost = Claim(new_id(), new_id(), "t", None, "q", 1, 0, 1, True, None, new_id())
+    ghost = Claim(new_id(), new_id(), "t", None, "q", 1, 0, 1, True, None, new_id(), datetime.now(UTC))
     assert not LATE[writer](db, ghost)
     assert count(db, jobs) == 0
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from celery_jobs.errors import SchemaOutdated
+from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.store import migrations
 from celery_jobs.store.db import Database
 from celery_jobs.store.migrations import HEAD, VERSION_TABLE, VERSIONS, config, current, require, upgrade
-from celery_jobs.store.tables import metadata
-from tests.store.conftest import race, store, stored
+from celery_jobs.store.tables import jobs, messages, metadata
+from tests.store.conftest import complete, new_job, race, store, stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,11 @@ _DETAILS = {
         "UNION ALL SELECT table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default) "
         "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1"
     ),
-    "sqlite": "SELECT name, sql FROM sqlite_master ORDER BY 1",
+    "sqlite": (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' "
+        "UNION ALL SELECT t.name || '.' || c.name, c.type || ' ' || c.\"notnull\" || ' ' || ifnull(c.dflt_value, '') "
+        "FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table' ORDER BY 1"
+    ),
 }
 
 
@@ -127,6 +133,76 @@ def test_down_and_up_again_gives_the_same_schema(migrated: Database) -> None:
     assert current(migrated) is None
     upgrade(migrated)
     assert _details(migrated) == before
+
+
+def test_an_upgrade_keeps_the_jobs_that_are_there(empty: Database) -> None:
+    """Also those that an old worker goes on writing, which knows nothing of what the new version has added."""
+    upgrade(empty, VERSIONS[0])
+    old = _columns(empty)
+    before = _insert_as(empty, old)
+    upgrade(empty)
+    after = _insert_as(empty, old)
+    for job_id in (before, after):
+        job = stored(empty, complete(empty, job_id))
+        assert (job.callback_state, job.callback_tries, job.final_status) == ("due", 0, "success")
+
+
+def _columns(db: Database) -> list[str]:
+    with db.reading() as connection:
+        return [column["name"] for column in inspect(connection).get_columns("jobs")]
+
+
+def _insert_as(db: Database, columns: list[str]) -> str:
+    """A job as a version writes it that has these columns."""
+    new = new_job(callback_url="https://shop.example/hook")
+    moment = datetime.now(UTC) - timedelta(seconds=10)
+    more = {"original_id": new.id, "message_id": new.message.id, "status": "pending", "scheduled_at": moment}
+    values = {**asdict(new), **more, "created_at": moment}
+    with db.transaction() as connection:
+        connection.execute(messages.insert().values(asdict(new.message)))
+        connection.execute(jobs.insert().values({name: values[name] for name in columns if name in values}))
+    return new.id
+
+
+BREAK = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_callbacks'::regclass"
+INDEX = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('jobs_callbacks')"
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["afresh", "after one that was killed"])
+def test_the_index_is_built_beside_those_who_write(empty_postgresql: Database, left: bool) -> None:
+    db = empty_postgresql
+    upgrade(db, "0001")
+    if left:
+        with db.transaction() as connection:
+            connection.exec_driver_sql("CREATE INDEX jobs_callbacks ON jobs (callback_state)")
+            connection.exec_driver_sql(
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_callbacks'::regclass"
+            )
+    with db.transaction() as writer:
+        writer.exec_driver_sql("LOCK TABLE services IN EXCLUSIVE MODE")
+        assert upgrade(db) == "0001"
+    with db.reading() as connection:
+        assert connection.exec_driver_sql(INDEX).scalar() is True
+        (definition,) = connection.exec_driver_sql(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = 'jobs_callbacks'"
+        ).one()
+    assert "(callback_at) WHERE" in definition
+
+
+def test_an_upgrade_gives_up_where_a_table_is_in_use_and_works_when_it_is_not(
+    empty_postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LONGEST_LOCK", 0.2)
+    db = empty_postgresql
+    upgrade(db, "0001")
+    migrations._build_indexes(db)
+    with db.transaction() as reader:
+        reader.exec_driver_sql("SELECT count(*) FROM jobs")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            upgrade(db)
+    assert current(db) == "0001"
+    assert upgrade(db) == "0001"
+    assert current(db) == HEAD
 
 
 def test_postgresql_without_tables_names_the_command(empty_postgresql: Database) -> None:

@@ -116,6 +116,28 @@ def test_a_group_is_of_what_the_chain_died_of_last(db: Database) -> None:
     assert (group.error_type, group.error_message, group.count) == ("KeyError", "last", 1)
 
 
+def test_requests_that_failed_are_grouped_by_the_reason_of_their_last_attempt(db: Database) -> None:
+    kind = "celery_jobs.errors.HttpFailed"
+    for reason in ("timeout", "http_server_error", "timeout"):
+        chains.bury(db, begin(db, task="http"), Failure(reason, kind, "no", None))
+    job = begin(db, task="http")
+    retried = chains.retry(db, job, Failure("http_server_error", kind, "no", None), chains.Next(delay=0))
+    assert isinstance(retried, chains.Retried)
+    chains.bury(db, claim(db, retried.job_id), Failure("timeout", kind, "late", None))
+    groups = error_groups(db, 10)
+    assert [(group.error_type, group.failure_reason, group.count) for group in groups] == [
+        (kind, "timeout", 3),
+        (kind, "http_server_error", 1),
+    ]
+
+
+def test_other_errors_are_one_group_whatever_the_reason(db: Database) -> None:
+    for reason in ("exception", "no_retry"):
+        chains.bury(db, begin(db), Failure(reason, "ValueError", "no", None))
+    (group,) = error_groups(db, 10)
+    assert (group.error_type, group.failure_reason, group.count) == ("ValueError", None, 2)
+
+
 def test_equal_groups_come_in_one_order(db: Database) -> None:
     for error_type in ("C", "A", "B"):
         dead_of(db, "charge", error_type, "x")
@@ -128,4 +150,4 @@ def test_a_group_without_an_error_type_is_a_group(db: Database) -> None:
     change(db, job_id, error_type=None, last_error_type=None, error_message=None, last_error_message=None)
     died = stored(db, job_id).dead_lettered_at
     assert died is not None
-    assert error_groups(db, 10) == [ErrorGroup("shop.charge", None, None, 1, died, died)]
+    assert error_groups(db, 10) == [ErrorGroup("shop.charge", None, None, None, 1, died, died)]

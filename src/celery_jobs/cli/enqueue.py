@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from celery_jobs.jobs import Jobs
     from celery_jobs.runs import Run
 
-__all__ = ["enqueue"]
+__all__ = ["enqueue", "job_options", "print_enqueued", "with_wait"]
 
 FOR_EVER = "for ever"
 
@@ -53,10 +53,16 @@ _JOB = (
     click.option("--max-attempts", type=int, help="Attempts at most, the first included."),
     click.option("--retry-delays", callback=_delays, metavar="1,2,3", help="Waits before attempts 2, 3 …"),
     click.option("--expires", type=EXPIRY, help="Cancel it where it has not begun by then: 2h, or a moment."),
+    click.option("--callback-url", help="Where the end of each attempt is told."),
+)
+
+with_wait = click.option(
+    "--wait", is_flag=False, flag_value=FOR_EVER, metavar="[SECONDS]", callback=_seconds, help="Until its end."
 )
 
 
-def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a job."""
     for option in reversed(_JOB):
         command = option(command)
     return command
@@ -66,12 +72,10 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("task", required=False, shell_complete=complete_task)
 @click.option("--args", type=JsonType(list, "a list"), help="Positional arguments: '[1, 2]'.")
 @click.option("--kwargs", type=JsonType(dict, "an object"), help="Keyword arguments: '{\"x\": 1}'.")
-@_job_options
+@job_options
 @click.option("--from", "file", type=click.File(encoding="utf-8"), help="A file with an object a line; - for stdin.")
 @click.option("--atomic", is_flag=True, help="With --from: all lines or none, up to 10,000.")
-@click.option(
-    "--wait", is_flag=False, flag_value=FOR_EVER, metavar="[SECONDS]", callback=_seconds, help="Until its end."
-)
+@with_wait
 @as_json
 @door
 def enqueue(
@@ -112,13 +116,18 @@ def _enqueue_one(jobs: Jobs, item: dict[str, Any], wait: float | None, json: boo
     outcome = jobs.enqueue_many([item])[0]
     if outcome.error is not None:
         raise Refused(outcome.error)
-    id = str(outcome.job_id)
-    run = jobs.get(id) if wait is None else jobs.wait(id, None if wait == float("inf") else wait)
+    run = jobs.get(str(outcome.job_id))
     run = replace(run, deduplicated=outcome.deduplicated, payload_mismatch=outcome.payload_mismatch)
+    print_enqueued(jobs, run, wait, json)
+
+
+def print_enqueued(jobs: Jobs, run: Run, wait: float | None, json: bool) -> None:
+    """What was made or found; with `wait`, how it ended."""
     if wait is None:
         tell(run.to_json(), _words(run), json)
     else:
-        print_end(run, json)
+        ended = jobs.wait(run.id, None if wait == float("inf") else wait)
+        print_end(replace(ended, deduplicated=run.deduplicated, payload_mismatch=run.payload_mismatch), json)
 
 
 def _words(run: Run) -> str:

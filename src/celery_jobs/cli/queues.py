@@ -131,7 +131,8 @@ def _ended(queue: QueueStats, window: float) -> list[str]:
 
 
 def _error(group: ErrorGroup) -> list[str]:
-    error = error_line(group.error_type, group.error_message)
+    reason = f" ({group.failure_reason})" if group.failure_reason else ""
+    error = error_line(f"{group.error_type or ''}{reason}", group.error_message)
     return [f"{group.count:,}", one_line(group.task) or "-", age(group.first_at), age(group.last_at), error]
 
 

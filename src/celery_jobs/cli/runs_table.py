@@ -55,8 +55,15 @@ def _run(run: Run) -> list[Text | str]:
         moment(run.created_at),
         age(run.created_at),
         one_line(run.queue),
-        error_line(run.error_type, run.error_message),
+        error_line(*_error(run)),
     ]
+
+
+def _error(run: Run) -> tuple[str | None, str | None]:
+    """That of its latest attempt, or of the one before while that one waits."""
+    told = [job for job in run.attempts if job.finished_at is not None] if not run.has_ended else []
+    latest = told[-1] if told and not run.error_message else run
+    return latest.error_type, latest.error_message
 
 
 def print_dead_letters(screen: Screen, runs: Iterable[Run]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from celery_jobs.cli.response import print_response
 from celery_jobs.cli.screen import state
 from celery_jobs.cli.text import age, moment, one_line, plural, safe, span
 from celery_jobs.cli.timeline import print_timeline
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from celery_jobs.cli.lineage import Lineage
     from celery_jobs.cli.screen import Screen
     from celery_jobs.runs import Run
+    from celery_jobs.store.rows import Job
 
 __all__ = ["print_run"]
 
@@ -33,6 +35,7 @@ def print_run(screen: Screen, run: Run, arguments: str, replays: Lineage, traceb
             _print_fact(screen, name, Text(safe(value)))
     _print_replays(screen, run, replays)
     _print_result(screen, run)
+    print_response(screen, run, _print_fact)
     screen.print()
     print_timeline(screen, run)
     if tracebacks:
@@ -58,6 +61,7 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("asked to stop", moment(run.cancel_requested_at)),
         ("ended", _ended(run)),
         ("dead-lettered", moment(run.dead_lettered_at)),
+        ("alerted", moment(run.alerted_at)),
         ("worker lost", plural(run.losses, "time") if run.losses else None),
         ("callback", _callback(run)),
         ("replaced by", run.replaced_by),
@@ -78,8 +82,23 @@ def _ended(run: Run) -> str | None:
 
 def _callback(run: Run) -> str | None:
     """Where each attempt's end is told, and what became of it the last time."""
-    outcome = next((job.callback_state for job in reversed(run.attempts) if job.callback_state), None)
-    return None if run.callback_url is None else f"{run.callback_url}{f' ({outcome})' if outcome else ''}"
+    told = next((job for job in reversed(run.attempts) if job.callback_state), None)
+    if run.callback_url is None or told is None:
+        return run.callback_url
+    return f"{run.callback_url} ({_outcome(told)})"
+
+
+def _outcome(job: Job) -> str:
+    words = [f"attempt {job.attempt_number} {job.callback_state}"]
+    if job.callback_error is not None:
+        words.append(one_line(job.callback_error))
+    elif job.callback_status is not None:
+        words.append(f"answered {job.callback_status}")
+    if job.callback_duration_ms is not None:
+        words.append(f"after {span(job.callback_duration_ms / 1000)}")
+    if job.callback_tries > 1:
+        words.append(f"try {job.callback_tries}")
+    return ", ".join(words)
 
 
 def _print_replays(screen: Screen, run: Run, replays: Lineage) -> None:

@@ -63,6 +63,8 @@ def _facts(job: Job) -> Iterator[tuple[str, Text]]:
         yield "ran", Text(_ran(job))
     if job.losses:
         yield "lost", Text(f"its worker was lost {job.losses} time{'' if job.losses == 1 else 's'}")
+    if job.response_status is not None:
+        yield "answer", Text(str(job.response_status))
     if error := error_line(job.error_type, job.error_message):
         yield "error", Text(error, "red")
 

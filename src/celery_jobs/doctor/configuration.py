@@ -67,8 +67,21 @@ def retries_off(plugin: Plugin) -> Iterator[tuple[str, str]]:
         )
 
 
+@check("alerts-nowhere", "warning")
+def alerts_nowhere(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """The event job.dead_lettered is emitted all the same."""
+    settings = plugin.settings
+    for name, queue in [(None, settings.queue_defaults), *settings.queues.items()]:
+        if queue.alerts_enabled and not settings.alert_urls.of(name):
+            of = f"the queue {name!r}" if name is not None else "queues"
+            yield (
+                f"alerts of {of} are enabled, and jobs_alert_urls has no destination for them",
+                "set jobs_alert_urls, or turn alerts_enabled off",
+            )
+
+
 def _addresses(connection: Connection) -> list[SplitResult]:
     return [urlsplit(url) for url in connection.alt or [connection.as_uri()]]
 
 
-CHECKS: tuple[Check, ...] = (pickle_accepted, confirms_off, broker_without_tls, retries_off)
+CHECKS: tuple[Check, ...] = (pickle_accepted, confirms_off, broker_without_tls, retries_off, alerts_nowhere)

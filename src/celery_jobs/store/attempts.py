@@ -7,9 +7,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, literal, or_, select, update
+from sqlalchemy import and_, case, literal, literal_column, or_, select, update
 
 from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store import responses
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import is_paused, seconds_until
 from celery_jobs.store.rows import Claim
@@ -23,8 +24,29 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
+    from celery_jobs.store.rows import Response
 
-__all__ = ["Unclaimed", "claim", "complete", "holds_lease", "lock_original", "mark_finished"]
+__all__ = [
+    "CALLBACK_DUE",
+    "FINISHED",
+    "UNCLAIMED",
+    "Unclaimed",
+    "claim",
+    "complete",
+    "holds_lease",
+    "lock_original",
+    "mark_finished",
+]
+
+CALLBACK_DUE = "due"
+
+_owes = jobs.c.callback_url.is_not(None)
+FINISHED: dict[str, Any] = {
+    "finished_at": now(),
+    "callback_state": case((_owes, literal_column(f"'{CALLBACK_DUE}'"))),
+    "callback_at": case((_owes, now())),
+}
+"""The end of an attempt, whose callback is due from then on where it has a URL (semantics.md section 8)."""
 
 _CLAIMED = [jobs.c[name] for name in Claim.__slots__]
 
@@ -134,12 +156,13 @@ def complete(
     duration_ms: int,
     replaced_by: str | None = None,
     untold: bool = False,
+    response: Response | None = None,
 ) -> bool:
     """processing -> completed, the chain a success; False for who lost the lease (semantics.md section 2).
 
     Waits for the database as long as it takes: an outcome is never dropped. `untold`: Celery does not know yet.
     """
-    outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by}
+    outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by, "response": response}
     return db.persist(partial(_complete, job, outcome, untold), point="complete")
 
 
@@ -172,11 +195,14 @@ def mark_finished(
     status: Status,
     final_status: FinalStatus,
     ends: bool,
+    response: Response | None = None,
     **values: Any,
 ) -> bool:
     """Write an attempt's end, if its lease still stands. `ends`: the row is an original whose chain ends here."""
     if ends:
         values["ended_at"] = now()
+    if response is not None:
+        values["response_status"] = response.status
     done = connection.execute(
         update(jobs)
         .where(
@@ -184,8 +210,10 @@ def mark_finished(
             jobs.c.status == Status.PROCESSING,
             jobs.c.lease_token == job.lease_token,
         )
-        .values(status=status, final_status=final_status, finished_at=now(), **values)
+        .values(status=status, final_status=final_status, **FINISHED, **values)
     )
+    if done.rowcount == 1 and response is not None:
+        responses.keep(connection, job.id, response)
     return done.rowcount == 1
 
 

@@ -86,9 +86,8 @@ def _retry(
         return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=True)
     is_original = job.id == job.original_id
     verdict = FinalStatus.RETRYING if is_original else FinalStatus.FAILED_WITH_RETRIES
-    if not mark_finished(
-        connection, job, Status.FAILED, verdict, ends=False, duration_ms=duration_ms, **failure_columns(failure)
-    ):
+    columns = {"duration_ms": duration_ms, "response": failure.response, **failure_columns(failure)}
+    if not mark_finished(connection, job, Status.FAILED, verdict, ends=False, **columns):
         return None  # given back between the two statements, by who need not lock a chain for it
     connection.execute(
         update(jobs)
@@ -201,7 +200,8 @@ def _end(
     is_original = job.id == job.original_id
     own = verdict if is_original or cancelled else FinalStatus.FAILED_WITH_RETRIES
     status = Status.CANCELLED if cancelled else Status.FAILED
-    if not mark_finished(connection, job, status, own, ends=False, duration_ms=duration_ms, **failure_columns(failure)):
+    columns = {"duration_ms": duration_ms, "response": failure.response, **failure_columns(failure)}
+    if not mark_finished(connection, job, status, own, ends=False, **columns):
         row = connection.execute(select(jobs.c.lease_token, jobs.c.finished_at).where(jobs.c.id == job.id)).first()
         ours = row is not None and row.lease_token == job.lease_token and row.finished_at is not None
         return Ended(job.original_id, verdict) if ours else None

@@ -36,6 +36,9 @@ __all__ = ["Database", "now"]
 
 T = TypeVar("T")
 
+KEPT, ROOM = 5, 25
+"""Connections to a server that a process keeps, and has at most where nothing else is said."""
+
 FROZEN_CLIENT_MS = 5_000
 LONGEST_ANSWER = 60.0
 """Seconds; a server that has not answered a transition by then is lost, and asked again on a new connection."""
@@ -95,6 +98,7 @@ class Database:
         self.clock = clock
         self._engine: Engine | None = None
         self._pid = 0
+        self._room = ROOM
         self._making = threading.Lock()
         gate.databases.add(self)
 
@@ -117,7 +121,16 @@ class Database:
             return  # another thread was first
         if self._engine is not None:
             self._engine.dispose(close=False)
-        self._engine, self._pid = _make_engine(self.url, self.timeout, self.clock), os.getpid()
+        self._engine = _make_engine(self.url, self.timeout, self.clock, self._room)
+        self._pid = os.getpid()
+
+    def make_room(self, threads: int) -> None:
+        """Let so many threads of this process have a connection to a server at once, if that is more than could."""
+        with self._making:
+            if threads > self._room and not self.is_sqlite:
+                self._room = threads
+                self.dispose()
+                self._pid = 0
 
     def before_fork(self) -> None:
         """Close what a child must not inherit; the next use connects again."""
@@ -240,10 +253,11 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
-def _make_engine(url: URL, timeout: float, clock: Callable[[], datetime]) -> Engine:
+def _make_engine(url: URL, timeout: float, clock: Callable[[], datetime], room: int) -> Engine:
     if url.get_backend_name() == "sqlite":
         return sqlite_engine(url, clock)
-    return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, max_overflow=20)
+    sizes = {"pool_size": KEPT, "max_overflow": room - KEPT}
+    return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, **sizes)
 
 
 def _postgres_arguments(timeout: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select, sql, update
 
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
+from celery_jobs.store import responses
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
 from celery_jobs.store.tables import jobs, messages, of_chains
@@ -147,9 +148,10 @@ def _sweep(db: Database, old: Any, limit: int) -> int:
 
 
 def _delete_chains(connection: Connection, original_ids: list[str]) -> dict[str, int]:
-    """Delete whole chains with their messages; the number of rows of each."""
+    """Delete whole chains with their messages and responses; the number of rows of each."""
     if not original_ids:
         return {}
+    responses.delete(connection, original_ids)
     gone = connection.execute(
         sql.delete(jobs).where(of_chains(original_ids)).returning(jobs.c.original_id, jobs.c.message_id)
     ).all()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select, update
 
 from celery_jobs.states import LIVE, FailureReason, FinalStatus, Status
-from celery_jobs.store.attempts import UNCLAIMED, lock_original
+from celery_jobs.store.attempts import FINISHED, UNCLAIMED, lock_original
 from celery_jobs.store.chains import Ended, end_chain, failure_columns, verdict_of
 from celery_jobs.store.db import now
 from celery_jobs.store.rows import Failure
@@ -174,7 +174,7 @@ def _end_pending(
         .values(
             status=Status.CANCELLED if cancelled else Status.FAILED,
             final_status=own,
-            finished_at=now(),
+            **FINISHED,
             **({} if failure is None else failure_columns(failure)),
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -9,8 +10,9 @@ from sqlalchemy import func, select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
+from celery_jobs.store import responses
 from celery_jobs.store.db import now
-from celery_jobs.store.rows import Claim, Job, Message
+from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 from celery_jobs.store.text import clean
 
@@ -37,7 +39,7 @@ __all__ = [
     "with_prefix",
 ]
 
-_JOB_COLUMNS = [jobs.c[name] for name in Job.__slots__]
+_JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
 
 
 def find_original(db: Database, id: str) -> str | None:
@@ -59,10 +61,14 @@ def find_original(db: Database, id: str) -> str | None:
         return None if row is None else str(row.original_id)
 
 
-def attempts(db: Database, original_id: str) -> list[Job]:
-    """Every attempt of a chain, in order."""
+def attempts(db: Database, original_id: str, answers: bool = True) -> list[Job]:
+    """Every attempt of a chain, in order; with `answers` each has the response that it got."""
     with db.reading() as connection:
-        return _attempts(connection, [original_id])
+        found = _attempts(connection, [original_id])
+        if not answers:
+            return found
+        answered = responses.read(connection, [job.id for job in found if job.response_status is not None])
+        return [replace(job, response=answered.get(job.id)) for job in found] if answered else found
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:

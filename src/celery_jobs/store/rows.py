@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Claim", "Enqueued", "Failure", "Job", "Message", "NewJob", "Outgoing"]
+__all__ = ["JOB_COLUMNS", "Claim", "Enqueued", "Failure", "Job", "Message", "NewJob", "Outgoing", "Response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,29 @@ class Claim:
     retries_enabled: bool
     retry_policy: dict[str, Any] | None
     lease_token: str
+    started_at: datetime = field(compare=False)
+    """A repetition after a lost reply is the same claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an HTTP job was answered; `headers`: names in lower case; `truncated`: there was more of the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt failed."""
+    """Why an attempt failed, and what it was answered if it is an HTTP job's."""
 
     reason: str
     error_type: str
     message: str
     traceback: str | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +170,8 @@ class Job:
     duration_ms: int | None = None
     result: str | None = None
     response_status: int | None = None
+    response: Response | None = None
+    """Read for one run, not for lists."""
     failure_reason: str | None = None
     error_type: str | None = None
     error_message: str | None = None
@@ -169,7 +184,13 @@ class Job:
     concurrency_limit: int | None = None
     callback_url: str | None = None
     callback_state: str | None = None
+    callback_at: datetime | None = None
+    callback_tries: int = 0
+    callback_status: int | None = None
+    callback_duration_ms: int | None = None
+    callback_error: str | None = None
     dead_lettered_at: datetime | None = None
+    alerted_at: datetime | None = None
     replay_of: str | None = None
     replay_reason: str | None = None
     replayed_at: datetime | None = None
@@ -177,3 +198,6 @@ class Job:
     replaced_by: str | None = None
     resolved_by: str | None = None
     untold_at: datetime | None = None
+
+
+JOB_COLUMNS = tuple(name for name in Job.__slots__ if name != "response")

@@ -9,8 +9,9 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
+from celery_jobs.errors import HttpBusy, HttpFailed, HttpGone
 from celery_jobs.moments import plain
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.db import now
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
@@ -63,10 +65,14 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Dead letters of one task that died of one class of error; `error_message` is one of theirs."""
+    """Dead letters of one task that died of one class of error; `error_message` is one of theirs.
+
+    `failure_reason`: of requests that failed, which have one class of error; None for all others.
+    """
 
     task: str | None
     error_type: str | None
+    failure_reason: str | None
     error_message: str | None
     count: int
     first_at: datetime
@@ -137,22 +143,45 @@ def _read_pauses(connection: Connection, found: dict[str, dict[str, Any]]) -> No
 
 
 def error_groups(db: Database, limit: int) -> list[ErrorGroup]:
-    """The dead letters by task and class of error, the most frequent first."""
-    kind = func.coalesce(jobs.c.last_error_type, jobs.c.error_type).label("error_type")
+    """The dead letters by task, class of error and reason of a request's failure, the most frequent first."""
+    dead = _dead().subquery()
+    key = (dead.c.task, dead.c.error_type, dead.c.failure_reason)
     number = func.count().label("count")
     query = (
         select(
-            jobs.c.task,
-            kind,
-            func.max(func.coalesce(jobs.c.last_error_message, jobs.c.error_message)).label("error_message"),
+            *key,
+            func.max(dead.c.error_message).label("error_message"),
             number,
-            func.min(jobs.c.dead_lettered_at, type_=Timestamp).label("first_at"),
-            func.max(jobs.c.dead_lettered_at, type_=Timestamp).label("last_at"),
+            func.min(dead.c.dead_lettered_at, type_=Timestamp).label("first_at"),
+            func.max(dead.c.dead_lettered_at, type_=Timestamp).label("last_at"),
         )
-        .where(jobs.c.dead_lettered_at.is_not(None))
-        .group_by(jobs.c.task, kind)
-        .order_by(number.desc(), jobs.c.task, kind)
+        .group_by(*key)
+        .order_by(number.desc(), *key)
         .limit(limit)
     )
     with db.reading() as connection:
         return [ErrorGroup(**row._mapping) for row in connection.execute(query)]
+
+
+_OF_REQUESTS = [f"{kind.__module__}.{kind.__qualname__}" for kind in (HttpFailed, HttpGone, HttpBusy)]
+
+
+def _dead() -> Select[Any]:
+    """What each dead letter died of last: the original has that error, and its reason only if it had no retry."""
+    retries = jobs.alias("retries")
+    last_reason = (
+        select(retries.c.failure_reason)
+        .where(retries.c.original_id == jobs.c.id, retries.c.attempt_number > 1)
+        .order_by(retries.c.attempt_number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    kind = func.coalesce(jobs.c.last_error_type, jobs.c.error_type)
+    reason = case((kind.in_(_OF_REQUESTS), func.coalesce(last_reason, jobs.c.failure_reason)))
+    return select(
+        jobs.c.task,
+        kind.label("error_type"),
+        reason.label("failure_reason"),
+        func.coalesce(jobs.c.last_error_message, jobs.c.error_message).label("error_message"),
+        jobs.c.dead_lettered_at,
+    ).where(jobs.c.dead_lettered_at.is_not(None))

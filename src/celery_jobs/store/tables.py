@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -33,7 +34,19 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-__all__ = ["jobs", "messages", "metadata", "of_chains", "queues", "services", "workers"]
+__all__ = [
+    "alerts",
+    "jobs",
+    "messages",
+    "metadata",
+    "of_chains",
+    "queues",
+    "responses",
+    "services",
+    "unalerted",
+    "unsent_callback",
+    "workers",
+]
 
 metadata = MetaData()
 
@@ -77,6 +90,12 @@ messages = Table(
     Column("routing_key", Text, nullable=False),
     Column("delivery_mode", SmallInteger),
 )
+
+unsent_callback = text("callback_state IN ('due', 'sending')")
+"""Word for word what the index says: with values of its own a query would not be known to be covered by it."""
+
+unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
+"""The same of dead letters that nobody was told of."""
 
 jobs = Table(
     "jobs",
@@ -132,7 +151,10 @@ jobs = Table(
     Column("callback_status", SmallInteger),
     Column("callback_error", Text),
     Column("callback_at", Timestamp),
+    Column("callback_tries", SmallInteger, nullable=False, server_default="0"),
+    Column("callback_duration_ms", Integer),
     Column("dead_lettered_at", Timestamp),
+    Column("alerted_at", Timestamp),
     Column("replay_of", Id),
     Column("replay_reason", Text),
     Column("replayed_at", Timestamp),
@@ -170,6 +192,13 @@ jobs = Table(
         sqlite_where=text("dead_lettered_at IS NOT NULL"),
     ),
     Index(
+        "jobs_unalerted",
+        "queue",
+        "dead_lettered_at",
+        postgresql_where=unalerted,
+        sqlite_where=unalerted,
+    ),
+    Index(
         "jobs_idempotency",
         "idempotency_scope",
         "idempotency_key",
@@ -190,8 +219,20 @@ jobs = Table(
         postgresql_where=text("untold_at IS NOT NULL"),
         sqlite_where=text("untold_at IS NOT NULL"),
     ),
+    Index("jobs_callbacks", "callback_at", postgresql_where=unsent_callback, sqlite_where=unsent_callback),
     # Rows keep room for their updates, which then touch no index (HOT).
     postgresql_with={"fillfactor": "60", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    # An older process, which does not know them, deletes them too.
+    Column("id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("truncated", Boolean, nullable=False),
 )
 
 
@@ -208,6 +249,16 @@ queues = Table(
     Column("paused_until", Timestamp),
     Column("paused_by", Text),
     Column("paused_reason", Text),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("next_at", Timestamp, nullable=False),
+    Column("leased_until", Timestamp),
+    Column("report", Json),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
 )
 
 workers = Table(

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from celery_jobs.callbacks import Callback
     from celery_jobs.testing.complaints import JobsLeftWaiting, SandboxError
+    from celery_jobs.testing.internet import SentRequest
     from celery_jobs.testing.sandbox import Sandbox
 
-__all__ = ["Callback", "JobsLeftWaiting", "Sandbox", "SandboxError"]
+__all__ = ["Callback", "JobsLeftWaiting", "Sandbox", "SandboxError", "SentRequest"]
 
 _HOMES = {
     "Callback": "celery_jobs.callbacks",
     "JobsLeftWaiting": "celery_jobs.testing.complaints",
     "Sandbox": "celery_jobs.testing.sandbox",
     "SandboxError": "celery_jobs.testing.complaints",
+    "SentRequest": "celery_jobs.testing.internet",
 }
 
 

@@ -18,7 +18,7 @@ from celery_jobs.claiming import lose
 from celery_jobs.envelope import JOB_HEADER, decode_headers
 from celery_jobs.execution import LEASE_KEY, WORKER_KEY, traced
 from celery_jobs.store import endings, reads
-from celery_jobs.testing.complaints import SandboxError
+from celery_jobs.testing.complaints import SandboxError, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def run_job(plugin: Plugin, job: Waiting) -> None:
     """Run a pending attempt that is due. What the task raises is recorded, not raised.
 
     A `SystemExit` is the loss of its worker (semantics.md section 6). What would end the test's own process, an
-    interrupt or a failing assertion of pytest, gives the job back and is raised.
+    interrupt or a failing assertion of pytest, gives the job back and is raised; so does a request that nobody answers.
     """
     message = reads.message_of(plugin.db, job.id)
     if message is None:
@@ -51,8 +51,10 @@ def run_job(plugin: Plugin, job: Waiting) -> None:
         _trace(plugin, tracer, _request(plugin, message) | marks)
     except SystemExit:
         lose(plugin, job.id, lease_token)
-    except BaseException:
+    except BaseException as error:
         endings.release(plugin.db, job.id, lease_token)
+        if isinstance(error, Unanswered):
+            raise SandboxError(str(error)) from None
         raise
 
 

@@ -11,11 +11,15 @@ class VirtualClock:
     """Starts at the real time, in UTC, and never goes back."""
 
     def __init__(self) -> None:
-        self.now = datetime.now(UTC)
+        self.now = self._began = datetime.now(UTC)
 
     def __call__(self) -> datetime:
         """The virtual time."""
         return self.now
+
+    def monotonic(self) -> float:
+        """Seconds since it started."""
+        return (self.now - self._began).total_seconds()
 
     def advance(self, by: float | timedelta) -> datetime:
         """Move on, by seconds or a timedelta, and give the new time; raises ValueError for a step back."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from celery_jobs.errors import JobsError
 
-__all__ = ["JobsLeftWaiting", "SandboxError"]
+__all__ = ["JobsLeftWaiting", "SandboxError", "Unanswered"]
 
 
 class SandboxError(JobsError, RuntimeError):
     """The test asks for what a sandbox cannot do; the text says how to mend it."""
+
+
+class Unanswered(BaseException):
+    """A job's request that no response was given for; raised to the test as a SandboxError.
+
+    No Exception, which would be recorded as what became of the attempt.
+    """
 
 
 class JobsLeftWaiting(UserWarning):

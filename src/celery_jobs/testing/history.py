@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from celery_jobs.runs import make_run
-from celery_jobs.store.rows import Job
+from celery_jobs.store.rows import JOB_COLUMNS, Job
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["all_runs"]
 
 def all_runs(db: Database) -> list[Run]:
     """The runs, oldest first, whatever has become of them."""
-    query = select(*(jobs.c[name] for name in Job.__slots__)).order_by(jobs.c.original_id, jobs.c.attempt_number)
+    query = select(*(jobs.c[name] for name in JOB_COLUMNS)).order_by(jobs.c.original_id, jobs.c.attempt_number)
     with db.reading() as connection:
         rows = [Job(**row._mapping) for row in connection.execute(query)]
     return [make_run(list(chain)) for _, chain in groupby(rows, key=lambda job: job.original_id)]

@@ -1,4 +1,4 @@
-"""An app that for a while has a database of its own, no broker, no result server and a clock that stands still."""
+"""An app that for a while has its own database, no broker, result server or network, and a clock that stands still."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from celery_jobs.http.clients import replaced
 from celery_jobs.plugin import plugin_of
 from celery_jobs.testing.broker import KeepingProducer, KeptMessages, SilentSender
 from celery_jobs.testing.clock import VirtualClock
 from celery_jobs.testing.complaints import SandboxError
 from celery_jobs.testing.database import temporary_database
+from celery_jobs.testing.internet import Internet
 from celery_jobs.testing.results import MemoryResults
 
 if TYPE_CHECKING:
@@ -31,12 +33,13 @@ _taken: WeakSet[Plugin] = WeakSet()
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """An app in its sandbox: what stands in for its database, clock and broker."""
+    """An app in its sandbox: what stands in for its database, clock, broker and the Internet."""
 
     plugin: Plugin
     db: Database
     clock: VirtualClock
     kept: KeptMessages
+    internet: Internet
 
     @property
     def tasks(self) -> Mapping[str, Any]:
@@ -54,19 +57,21 @@ def isolated(app: Celery) -> Iterator[Isolated]:
         stack.enter_context(_put_back(plugin, "settings"))
         vars(plugin).pop("settings", None)  # the app's settings may have changed since they were read
         db = stack.enter_context(temporary_database(clock))
-        kept = KeptMessages(plugin, clock)
+        kept, internet = KeptMessages(plugin, clock), Internet(clock)
         for owner, name, value in (
             (plugin, "_database", db),
             (plugin, "_ready_in", os.getpid()),
+            (plugin, "monotonic", clock.monotonic),
             (plugin, "_sender", (os.getpid(), SilentSender(plugin))),
             (app, "now", lambda: clock.now.astimezone(app.timezone)),
             (app.amqp, "send_task_message", _keeping(app.amqp.send_task_message, kept)),
         ):
             stack.enter_context(_put_back(owner, name))
             vars(owner)[name] = value
+        stack.enter_context(replaced(plugin, internet.client(plugin.settings.address_policy)))
         _replace_results(app, stack)
         _refuse_eagerness(app, stack)
-        yield Isolated(plugin, db, clock, kept)
+        yield Isolated(plugin, db, clock, kept, internet)
 
 
 @contextmanager

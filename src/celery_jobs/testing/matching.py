@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs.envelope import decode_body
 from celery_jobs.store import reads
-from celery_jobs.store.rows import Job
+from celery_jobs.store.rows import JOB_COLUMNS, Job
 
 if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Wanted", "read_call", "want"]
 
-COLUMNS = frozenset(column.name for column in fields(Job)) - {"task", "queue", "lease_token"}
+COLUMNS = frozenset(JOB_COLUMNS) - {"task", "queue", "lease_token"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,11 @@ from celery_jobs.testing.complaints import SandboxError
 from celery_jobs.testing.history import all_runs
 from celery_jobs.testing.isolation import Isolated, isolated
 from celery_jobs.testing.matching import Call, Wanted, read_call, want
+from celery_jobs.testing.responses import canned
 from celery_jobs.testing.running import run_next, run_waiting, warn_of_the_rest
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from celery_jobs.runs import Run
+    from celery_jobs.testing.internet import SentRequest
+    from celery_jobs.testing.responses import Fault
 
 __all__ = ["Sandbox"]
 
@@ -41,7 +45,8 @@ class Sandbox:
     `.delay()` makes real rows, and attempts run with the real claim, policy and finish. What is not here: time
     limits, which only a worker's pool enforces, and Celery's remote control; cancel with `sandbox.jobs.cancel`.
     Results are kept in memory whatever the app's result backend is, and `task_always_eager` is off. Messages of
-    tasks that are no jobs, Celery's own among them, are run by `drain` and `run_due`.
+    tasks that are no jobs, Celery's own among them, are run by `drain` and `run_due`. HTTP jobs get the responses that
+    `respond` gives; one that gets none is given back, and SandboxError is raised by the verb that runs it.
 
     All verbs raise SandboxError once it is closed.
     """
@@ -193,6 +198,33 @@ class Sandbox:
         """The dead-letter queue, oldest entry first."""
         dead = [run for run in self._runs() if run.final_status == FinalStatus.DEAD_LETTERED]
         return sorted(dead, key=lambda run: (run.dead_lettered_at or run.created_at, run.id))
+
+    def respond(
+        self,
+        url: str | re.Pattern[str],
+        *,
+        method: str | None = None,
+        status: int = 200,
+        json: Any = None,
+        body: str | bytes | None = None,
+        headers: Mapping[str, object] | None = None,
+        delay: float | timedelta = 0,
+        fault: Fault | None = None,
+    ) -> None:
+        """Give the response to requests of HTTP jobs, without which there is none.
+
+        `url`: all of it, query included, or a pattern of `re` that matches its beginning; `method`: any by default.
+        `delay`: seconds on the virtual clock; `fault`: a failure reason instead of a response. What is given for the
+        same URL and method answers in that order, the last again and again; where several fit, a whole URL goes before
+        a pattern, and a named method before any. Raises ValueError, and InvalidUrl for a URL that no job can have.
+        """
+        response = canned(status, json, body, headers, delay, fault)
+        self._inside.internet.responses.give(method, url, response)
+
+    @property
+    def requests(self) -> list[SentRequest]:
+        """The requests of HTTP jobs, oldest first, with those that met a fault or followed a redirect."""
+        return list(self._inside.internet.requests)
 
     @property
     def callbacks(self) -> list[Callback]:

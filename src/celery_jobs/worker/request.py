@@ -22,6 +22,8 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.states import FailureReason
 from celery_jobs.surviving import harmless
 from celery_jobs.verdicts import after_retry, next_by_policy
+from celery_jobs.worker.limits import limits_of
+from celery_jobs.worker.ringing import ringing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,12 +41,19 @@ class JobRequest(Request):  # type: ignore[misc]
     _fenced = False
     _accepted: float | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Celery makes a class for each task's requests, whose `on_success` calls no other."""
+        super().__init_subclass__(**options)
+        if "on_success" in cls.__dict__:
+            cls.on_success = ringing(cls.on_success)
+
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
         self._job_id = ""
         self._is_job = self._plugin.manages(self._task.name)
         if self._is_job:
             self._mark(message)
+            self.time_limits = limits_of(self)
 
     def _mark(self, message: Any) -> None:
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
@@ -57,7 +66,9 @@ class JobRequest(Request):  # type: ignore[misc]
             request[JOB_HEADER] = self._job_id
             self._set_clock()
         else:
-            request[WIRE_KEY] = self._arrival(message)
+            from celery_jobs.adoption import arrival_of
+
+            request[WIRE_KEY] = arrival_of(self, message)
 
     def _set_clock(self) -> None:
         """Our messages tell the database's time; Celery holds and expires them by this machine's clock."""
@@ -76,21 +87,7 @@ class JobRequest(Request):  # type: ignore[misc]
     def _plugin(self) -> Plugin:
         return plugin_of(self._app)
 
-    def _arrival(self, message: Any) -> Any:
-        """The raw message, which the process that runs it records; only for producers without the plugin."""
-        from celery_jobs.adoption import Arrival
-
-        delivery = message.delivery_info or {}
-        return Arrival(
-            body=self._body,
-            content_type=self._content_type,
-            content_encoding=self._content_encoding,
-            headers={k: v for k, v in self._request_dict.items() if k in (message.headers or ()) or k in _TOLD},
-            properties={k: v for k, v in (message.properties or {}).items() if k in _KEPT_PROPERTIES},
-            exchange=delivery.get("exchange") or "",
-            routing_key=delivery.get("routing_key") or "",
-        )
-
+    @ringing
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Settle a lost child or a hard time limit in SQL; everything else the child has settled."""
         if not self._is_job:
@@ -129,6 +126,7 @@ class JobRequest(Request):  # type: ignore[misc]
         elif self.task.acks_late:
             self.acknowledge()
 
+    @ringing
     def end_runaway(self, longest: float | None) -> bool:
         """End the attempt in SQL where it runs on past its hard limit, in a pool that does not stop it.
 
@@ -173,13 +171,16 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _lose(self) -> bool:
         from celery_jobs.sending import sender_of
-        from celery_jobs.store import endings, sends
+        from celery_jobs.store import endings, reads, sends
 
         outcome = endings.lose(
             self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
         )
         if isinstance(outcome, endings.Ended):
             self._note_end(outcome.original_id)
+            if not self._late:  # else it has been said with the telling
+                last = reads.attempts(self._plugin.db, outcome.original_id)[-1]
+                emit(Kind(f"job.{outcome.final_status}"), last, error=self._plugin.masked(last.error_message))
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)
@@ -240,6 +241,7 @@ class JobRequest(Request):  # type: ignore[misc]
             self.task.backend.mark_as_retry(self.id, exc_info.exception, exc_info.traceback, request=self._context)
         self.send_event("task-retried", exception=repr(exc_info.exception), traceback=exc_info.traceback)
 
+    @ringing
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """A revoke or an expiry that the parent sees: into SQL first."""
         if self._is_job:
@@ -264,6 +266,7 @@ class JobRequest(Request):  # type: ignore[misc]
             emit(Kind.CANCELLED, job_id=self._job_id, original_id=ended.original_id, error=None)
         return True
 
+    @ringing
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """A shutdown or a lost connection takes the job from its child: given back, nothing burnt."""
         if self._is_job:
@@ -279,9 +282,3 @@ class JobRequest(Request):  # type: ignore[misc]
             emit(Kind.RELEASED, job_id=self._job_id)
             sender_of(self._plugin).send_now([self._job_id])
         return bool(released)
-
-
-_TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
-"""What Celery reads out of the body of a message of protocol 1, which has no headers."""
-
-_KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})

@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
+from celery.concurrency.thread import TaskPool as ThreadPool
 
+from celery_jobs import settings
 from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
+from celery_jobs.worker.announcer import Announcer
 from celery_jobs.worker.heart import Heart
+from celery_jobs.worker.messenger import Messenger
 from celery_jobs.worker.stand_in import StandIn
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
 
 __all__ = ["JobsStep"]
+
+OWN_THREADS = settings.CALLBACKS_AT_ONCE + 4
+"""Those that send callbacks, the messenger, the heart, the stand-in, and the worker itself."""
 
 
 class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -27,16 +34,24 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.plugin = plugin_of(worker.app)
         # Each worker serves beat's ticks, whatever its -Q says.
         worker.app.amqp.queues.select_add(self.plugin.settings.service_queue)
+        if self.plugin.settings.alert_urls:
+            self.plugin.announcer = Announcer(self.plugin)
         super().__init__(worker, **options)
 
     def start(self, worker: WorkController) -> None:
         """Register the worker and begin to beat; raises SchemaOutdated before anything is consumed."""
+        if isinstance(worker.pool, ThreadPool):
+            self.plugin.unchecked_db.make_room(worker.concurrency + OWN_THREADS)
         queues = list(worker.app.amqp.queues.consume_from)
         self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues, worker.time_limit)
         self.stand_in = StandIn(self.plugin)
+        self.messenger = self.plugin.messenger = Messenger(self.plugin)
         self.heart.start()
         emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()
+        self.messenger.start()
+        if self.plugin.announcer is not None:
+            self.plugin.announcer.start()
         stopped = worker.blueprint.on_stopped
         worker.blueprint.on_stopped = lambda: self._end(stopped)
 
@@ -50,4 +65,7 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if stopped is not None:
             stopped()
         self.stand_in.stop()
+        self.messenger.stop()
+        if self.plugin.announcer is not None:
+            self.plugin.announcer.stop()
         self.heart.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "upgrade"]
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002", "0003")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -25,6 +26,22 @@ HEAD = VERSIONS[-1]
 
 VERSION_TABLE = "celery_jobs_version"
 LOCK = 0x6A6F6273
+
+LOCK_PAUSE = 0.1
+LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
+"""Seconds that an upgrade may take beside its indexes, and that it waits for a table which somebody uses."""
+
+CONCURRENTLY = {
+    "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
+    "0003": (
+        "jobs_unalerted",
+        "jobs (queue, dead_lettered_at) WHERE dead_lettered_at IS NOT NULL AND alerted_at IS NULL",
+    ),
+}
+"""Indexes that are built on PostgreSQL while everybody goes on writing."""
+
+COLUMNS = {"0003": "alerted_at TIMESTAMP WITH TIME ZONE"}
+"""Columns that they need, and that the version before has not."""
 
 
 def upgrade(db: Database | str, revision: str = "head") -> str | None:
@@ -40,16 +57,47 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
             return upgrade(owned, revision)
         finally:
             owned.dispose()
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it speaks as soon as it is imported
     from alembic import command
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with db.transaction() as connection:
+    if not db.is_sqlite:
+        _build_indexes(db)
+    with db.transaction(LONGEST_UPGRADE) as connection:
         if not db.is_sqlite:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            # Behind a long reader everybody would queue up behind this: better to give up, and say so.
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
         before = _current(connection)
         command.upgrade(config(connection), revision)
         return before
+
+
+def _build_indexes(db: Database) -> None:
+    """Build the new indexes of a PostgreSQL that is in use, with workers at work: it takes as long as it takes."""
+    before = current(db)
+    if before is None:
+        return
+    with db.transaction() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
+        for column in [found for version, found in COLUMNS.items() if version > before]:
+            connection.execute(text(f"ALTER TABLE jobs ADD COLUMN IF NOT EXISTS {column}"))
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET lock_timeout = 0"))
+        # Waiting for the lock inside a statement would hold a snapshot that the other's index waits for.
+        while not connection.execute(text(f"SELECT pg_try_advisory_lock({LOCK})")).scalar():
+            time.sleep(LOCK_PAUSE)
+        try:
+            for name, index in [found for version, found in CONCURRENTLY.items() if version > before]:
+                if connection.execute(_BROKEN, {"name": name}).first() is not None:  # left by one that was killed
+                    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+                connection.execute(text(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {index}"))
+        finally:
+            connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+            connection.invalidate()
+
+
+_BROKEN = text("SELECT 1 FROM pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(:name)")
 
 
 def current(db: Database) -> str | None:

@@ -1,0 +1,42 @@
+"""The calls that are to follow a call: the rest of its chain, its links, errbacks and chord."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["following_calls"]
+
+_FOLLOWING = ("chain", "link", "link_error", "chord")
+
+
+def following_calls(options: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """The signature of each call that follows one with these options, and whether it is handed a result."""
+    for name in _FOLLOWING:
+        for signature in maybe_list(options.get(name)) or ():
+            yield from _calls(signature, handed=True)
+
+
+def _calls(signature: Any, handed: bool) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    if not isinstance(signature, Mapping):
+        return
+    handed = handed and not signature.get("immutable")
+    inside, kind = signature.get("kwargs") or {}, signature.get("subtask_type")
+    if kind == "chain":
+        for place, step in enumerate(inside.get("tasks") or ()):
+            yield from _calls(step, handed or place > 0)
+    elif kind == "group":
+        for task in inside.get("tasks") or ():
+            yield from _calls(task, handed)
+    elif kind == "chord":
+        for task in maybe_list(inside.get("header")) or ():
+            yield from _calls(task, handed)
+        yield from _calls(inside.get("body"), handed=True)
+    else:
+        yield signature, handed
+    yield from following_calls(signature.get("options") or {})

@@ -1,0 +1,58 @@
+"""The class that Celery makes for the requests of each task still tells us of every end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from celery.worker.request import create_request_cls
+
+from celery_jobs import Jobs
+from celery_jobs.worker.messenger import Messenger
+from celery_jobs.worker.request import JobRequest
+from tests.apps import working
+from tests.processes import wait_until
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[Messenger]:
+    """Each ring of a messenger."""
+    rung: list[Messenger] = []
+
+    def ring(messenger: Messenger) -> None:
+        rung.append(messenger)
+
+    monkeypatch.setattr(Messenger, "ring", ring)
+    return rung
+
+
+def test_a_success_a_retry_and_a_failure_for_good_ring_for_the_messenger(app: Celery, rung: list[Messenger]) -> None:
+    @app.task(name="works", shared=False)
+    def works() -> None:
+        pass
+
+    @app.task(name="fails", shared=False, max_attempts=2)
+    def fails() -> None:
+        raise ValueError("no")
+
+    with working(app):
+        for name, ends in (("works", 1), ("fails", 2)):
+            before = len(rung)
+            Jobs(app).wait(app.tasks[name].delay().job_id, 15)
+            wait_until(lambda before=before, ends=ends: len(rung) >= before + ends)  # type: ignore[misc]
+
+
+def test_celery_makes_a_class_whose_on_success_calls_no_other(app: Celery) -> None:
+    """That is why ours wraps it; where this fails, `JobRequest.__init_subclass__` can go."""
+
+    @app.task(name="works", shared=False)
+    def works() -> None:
+        pass
+
+    pool = SimpleNamespace(apply_async=None)
+    made = create_request_cls(JobRequest, app.tasks["works"], pool, "here", None, app=app)
+    assert made.__dict__["on_success"].__wrapped__.__qualname__.startswith("create_request_cls")
