@@ -31,7 +31,9 @@ def letter(request: Received) -> tuple[str, str]:
     return told["title"], told["message"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool", ["prefork", *(pytest.param(pool, marks=pytest.mark.matrix) for pool in ("threads", "solo"))]
+)
 def test_the_first_death_is_told_at_once_and_those_that_follow_together(
     shop: Shop, receiver: Receiver, pool: str
 ) -> None:

@@ -11,6 +11,7 @@ from celery_jobs import failpoints
 from tests.failpoints.actors import Actor, perform, serve
 from tests.failpoints.stories import STORIES
 from tests.processes import wait_until
+from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from tests.failpoints.stage import Stage
@@ -30,6 +31,7 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("database_url", BOTH, indirect=True)
 @pytest.mark.parametrize(("name", "point", "kind"), CASES)
 def test_each_job_ends_once_wherever_it_is_struck(stage: Stage, name: str, point: str, kind: str) -> None:
     story = STORIES[name]

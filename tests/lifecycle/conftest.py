@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 FIRST_BROKER_DATABASE = 8
 KINDS = ("sqlite", "postgresql")
 
-DATABASES = [pytest.param(kind, marks=pytest.mark.xdist_group(f"lifecycle-{kind}")) for kind in KINDS]
+DATABASES = [
+    pytest.param("postgresql", marks=pytest.mark.xdist_group("lifecycle-postgresql")),
+    pytest.param("sqlite", marks=[pytest.mark.xdist_group("lifecycle-sqlite"), pytest.mark.matrix]),
+]
 
 
 @pytest.fixture(scope="package", params=DATABASES)
