@@ -255,7 +255,9 @@ def told_others(stage: Stage, times: range) -> None:
     shift(stage.db, CALLBACK_LEASE)
     Deliver()(stage.app)
     ((job,),) = stage.chains()
-    assert (job.callback_state, job.callback_status) == ("sent", 200)
+    # One try is all there is, unless callback_retry_delays says more: an answer that was lost is a failure.
+    lost = "a failpoint was struck" in (job.callback_error or "")
+    assert (job.callback_state, job.callback_status) == (("failed", None) if lost else ("sent", 200))
     assert {request.id for request in stage.receiver.received} == {f"cb_{job.id}"}
     assert len(stage.receiver.received) in times
 

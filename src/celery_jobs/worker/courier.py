@@ -60,7 +60,6 @@ class Courier:
             return  # by its end it would be somebody else's
         body = json.dumps(told.body, separators=(",", ":")).encode()
         outcome = self._post(callback, body, stopping)
-        failpoints.reach("callback.sent")
         again_in = None if outcome.error is None else self._again_in(callback.tries)
         if self._record(callback, outcome, again_in, stopping):
             job = next(job for job in chain if job.id == callback.job_id)
@@ -92,6 +91,7 @@ class Courier:
                 timeout=settings.CALLBACK_TIMEOUT,
                 max_body=MOST_READ_BYTES,
             )
+            failpoints.reach("callback.sent")
         except Exception as error:
             if stopping.is_set() and isinstance(error, RuntimeError):
                 raise  # the client was closed before it was asked
