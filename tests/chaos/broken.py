@@ -36,14 +36,20 @@ def _fencing_off() -> None:
     """Whoever finishes an attempt writes its outcome, also without its lease."""
 
     def mark_finished(
-        connection: Connection, job: rows.Claim, status: Status, final_status: FinalStatus, ends: bool, **values: Any
+        connection: Connection,
+        job: rows.Claim,
+        status: Status,
+        final_status: FinalStatus,
+        ends: bool,
+        response: object = None,
+        **values: Any,
     ) -> bool:
         if ends:
             values["ended_at"] = db.now()
         done = connection.execute(
             update(jobs)
             .where(jobs.c.id == job.id, jobs.c.status == Status.PROCESSING)
-            .values(status=status, final_status=final_status, finished_at=db.now(), **values)
+            .values(status=status, final_status=final_status, **attempts.FINISHED, **values)
         )
         return done.rowcount == 1
 
