@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
 from celery_jobs.events import DETAILS, Event, subscribe, unsubscribe
+from celery_jobs.store import db
 from tests.servers.databases import Databases
 from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 from tests.servers.rabbitmq import start_rabbitmq
@@ -64,6 +65,17 @@ def own_tasks() -> Iterator[None]:
     yield
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_servers() -> Iterator[None]:
+    """The tests' own process may pause inside a transaction, their workers may not.
+
+    Garbage of earlier tests takes its time: a Celery result whose broker is gone tries to reach it once more.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(db, "FROZEN_CLIENT_MS", 60_000)
+        yield
 
 
 @pytest.fixture(autouse=True)
