@@ -31,6 +31,9 @@ POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
 RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
 MATRIX_VARIABLE = "CELERY_JOBS_TEST_MATRIX"
 
+FIRST_SHARED_BROKER = 8
+"""Its number, apart from the broker databases of other tests, which flush theirs; two for each xdist worker."""
+
 MEMORY_BYTES = 4 * 1024**3
 
 # What the run used, by server, in plain words: collected here, shown at the end.
@@ -173,6 +176,16 @@ def shared_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> 
     name = _database_name("shared")
     yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
     databases.drop_database(name)
+
+
+def shared_broker(valkey: str, kind: str) -> str:
+    """A broker for many stories on a kind of database, apart from those that single tests flush."""
+    xdist_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    number = FIRST_SHARED_BROKER + 2 * xdist_worker + (kind == "postgresql")
+    url = make_url(valkey).set(database=str(number)).render_as_string(hide_password=False)
+    with Redis.from_url(url) as client:
+        client.flushdb()
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -132,13 +132,17 @@ def test_what_is_found_is_sent_at_once_and_the_next_with_it(
     assert time.monotonic() - started < 4
 
 
+def nine_wait_for_a_host_that_hangs(db: Database, receiver: Receiver) -> None:
+    receiver.slow["/hangs"] = 30
+    for _ in range(9):
+        ended(db, receiver.url("/hangs"))
+
+
 def test_a_long_row_for_a_host_that_hangs_hides_nothing_behind_it(
     messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_SEEN", 3)
-    receiver.slow["/hangs"] = 30
-    for path in ("/hangs",) * 9:
-        ended(db, receiver.url(path))
+    nine_wait_for_a_host_that_hangs(db, receiver)
     hidden = ended(db, receiver.url("/hidden", "127.0.0.2"))
     assert messenger.send_due()[0] == 3
     receiver.wait_for("/hidden", 1)
@@ -152,9 +156,7 @@ def test_a_look_past_a_busy_host_that_finds_nothing_is_not_repeated_at_once(
 ) -> None:
     monkeypatch.setattr(module, "MOST_SEEN", 3)
     monkeypatch.setattr(module, "PAUSE", 1000)
-    receiver.slow["/hangs"] = 30
-    for path in ("/hangs",) * 9:
-        ended(db, receiver.url(path))
+    nine_wait_for_a_host_that_hangs(db, receiver)
     assert messenger.send_due()[0] == 2
     receiver.wait_for("/hangs", 2)
     said = statements(db)
@@ -191,9 +193,7 @@ def test_what_is_new_for_a_free_host_is_found_soon_past_a_busy_one(
     messenger: Messenger, db: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_SEEN", 3)
-    receiver.slow["/hangs"] = 30
-    for path in ("/hangs",) * 9:
-        ended(db, receiver.url(path))
+    nine_wait_for_a_host_that_hangs(db, receiver)
     messenger.start()
     receiver.wait_for("/hangs", 2)
     wait_until(lambda: messenger._nothing_past)

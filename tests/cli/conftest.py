@@ -13,6 +13,7 @@ from celery_jobs import Jobs
 from celery_jobs.cli import bulk, jobs
 from celery_jobs.plugin import plugin_of
 from tests.apps import working
+from tests.callbacks.receiver import Receiver
 from tests.cli.shop import make_shop
 from tests.cli.terminal import Shell
 from tests.processes import wait_until
@@ -44,6 +45,13 @@ def app(broker_url: str, new_sqlite_database: Callable[[], str]) -> Iterator[Cel
     yield app
     plugin_of(app).unchecked_db.dispose()
     app.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Where callbacks and alerts go."""
+    with Receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture

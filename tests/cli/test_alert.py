@@ -5,26 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-import pytest
-
 from celery_jobs.alerts import letter_of
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import alerts, chains
 from celery_jobs.store.rows import Failure
-from tests.callbacks.receiver import Receiver
 from tests.cli.conftest import Run, lines
 from tests.store.conftest import begin, dead_letter, shift
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery import Celery
 
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
+    from tests.callbacks.receiver import Receiver
 
 
 def test_a_test_is_sent_and_told(run: Run, app: Celery, receiver: Receiver) -> None:

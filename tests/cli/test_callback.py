@@ -9,17 +9,15 @@ import pytest
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import callbacks
-from tests.callbacks.receiver import Receiver
 from tests.cli.conftest import Run, lines
 from tests.processes import wait_until
 from tests.store.conftest import change, complete, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery import Celery
 
     from celery_jobs.store.db import Database
+    from tests.callbacks.receiver import Receiver
 
 URL = "https://shop.example/hook"
 
@@ -27,12 +25,6 @@ URL = "https://shop.example/hook"
 @pytest.fixture
 def db(app: Celery) -> Database:
     return plugin_of(app).db
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
 
 
 def settled(db: Database, status: int | None, error: str | None, ms: int, tries: int = 1) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from celery.app.task import Task
-from redis import Redis
-from sqlalchemy import make_url
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import invariants
+from tests.conftest import shared_broker, shared_database
 from tests.http.shop import QUEUES, make_app, naps
 from tests.processes import SOURCE, Worker
 
@@ -25,10 +23,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from celery_jobs.testing import Sandbox
-    from tests.servers.databases import Databases
-
-FIRST_BROKER_DATABASE = 8
-KINDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(
@@ -51,25 +45,13 @@ def shop_folder(tmp_path_factory: pytest.TempPathFactory, database_kind: str) ->
 
 @pytest.fixture(scope="package")
 def shop_database(request: pytest.FixtureRequest, database_kind: str, shop_folder: Path) -> Iterator[str]:
-    if database_kind == "sqlite":
-        file = shop_folder / "jobs.sqlite3"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
-        yield f"sqlite:///{file}"
-        return
-    databases: Databases = request.getfixturevalue("postgres")
-    name = f"jobs_http_{uuid.uuid4().hex[:16]}"
-    yield databases.create_database(name, request.getfixturevalue("postgresql_template"))
-    databases.drop_database(name)
+    with shared_database(request, database_kind, shop_folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")
 def shop_broker(valkey: str, database_kind: str) -> str:
-    xdist_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    number = FIRST_BROKER_DATABASE + 2 * xdist_worker + KINDS.index(database_kind)
-    url = make_url(valkey).set(database=str(number)).render_as_string(hide_password=False)
-    with Redis.from_url(url) as client:
-        client.flushdb()
-    return url
+    return shared_broker(valkey, database_kind)
 
 
 @pytest.fixture(scope="package")

@@ -7,11 +7,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from redis import Redis
-from sqlalchemy import make_url
 
 from celery_jobs.store import invariants
-from tests.conftest import shared_database
+from tests.conftest import shared_broker, shared_database
 from tests.lifecycle.shop import CONCURRENCY, SERVED, make_app
 from tests.lifecycle.stories import Shop
 from tests.processes import SOURCE, Worker
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
-# Apart from the broker databases of other tests, which flush theirs; two for each xdist worker.
-FIRST_BROKER_DATABASE = 8
-KINDS = ("sqlite", "postgresql")
 
 DATABASES = [
     pytest.param("postgresql", marks=pytest.mark.xdist_group("lifecycle-postgresql")),
@@ -53,12 +47,7 @@ def database_url(request: pytest.FixtureRequest, database_kind: str, shop_folder
 @pytest.fixture(scope="package")
 def broker_url(valkey: str, database_kind: str) -> str:
     """A broker, and result backend, for all stories."""
-    xdist_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    number = FIRST_BROKER_DATABASE + 2 * xdist_worker + KINDS.index(database_kind)
-    url = make_url(valkey).set(database=str(number)).render_as_string(hide_password=False)
-    with Redis.from_url(url) as client:
-        client.flushdb()
-    return url
+    return shared_broker(valkey, database_kind)
 
 
 @pytest.fixture(scope="package")

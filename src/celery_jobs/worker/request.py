@@ -161,26 +161,25 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _note_end(self, original_id: str) -> None:
         """Celery hears of the end right here, unless it was told that a retry waits while SQL was away."""
-        from celery_jobs.store.endings import mark_told
+        from celery_jobs.store import endings, reads
         from celery_jobs.telling import tell
 
         if self._late:
             tell(self._plugin, original_id)
-        else:
-            mark_told(self._plugin.db, original_id)
+            return
+        chain = reads.attempts(self._plugin.db, original_id)  # nobody deletes it before Celery has been told
+        endings.mark_told(self._plugin.db, original_id)
+        emit(Kind(f"job.{chain[0].final_status}"), chain[-1], error=self._plugin.masked(chain[-1].error_message))
 
     def _lose(self) -> bool:
         from celery_jobs.sending import sender_of
-        from celery_jobs.store import endings, reads, sends
+        from celery_jobs.store import endings, sends
 
         outcome = endings.lose(
             self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
         )
         if isinstance(outcome, endings.Ended):
             self._note_end(outcome.original_id)
-            if not self._late:  # else it has been said with the telling
-                last = reads.attempts(self._plugin.db, outcome.original_id)[-1]
-                emit(Kind(f"job.{outcome.final_status}"), last, error=self._plugin.masked(last.error_message))
             return False
         if not outcome:  # it may have died before its claim
             sends.hold(self._plugin.db, self._job_id)
@@ -204,8 +203,6 @@ class JobRequest(Request):  # type: ignore[misc]
                 emit(Kind.FENCED, claim)
                 return self._fence(error)
             self._note_end(ended.original_id)
-            if not self._late:  # else it has been said with the telling
-                emit(Kind(f"job.{ended.final_status}"), claim, error=failure.message)
             return False
         outcome = chains.retry(self._plugin.db, claim, failure, following, self._duration_ms)
         after_retry(self._plugin, claim, outcome)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["JobsStep"]
 
-OWN_THREADS = settings.CALLBACKS_AT_ONCE + 4
-"""Those that send callbacks, the messenger, the heart, the stand-in, and the worker itself."""
+OWN_THREADS = settings.CALLBACKS_AT_ONCE + 5
+"""Those that send callbacks, the messenger, the announcer, the heart, the stand-in, and the worker itself."""
 
 
 class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]

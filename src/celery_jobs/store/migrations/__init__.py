@@ -31,6 +31,8 @@ LOCK_PAUSE = 0.1
 LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
 """Seconds that an upgrade may take beside its indexes, and that it waits for a table which somebody uses."""
 
+WAIT_BRIEFLY = text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'")
+
 CONCURRENTLY = {
     "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
     "0003": (
@@ -67,7 +69,7 @@ def upgrade(db: Database | str, revision: str = "head") -> str | None:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             # Behind a long reader everybody would queue up behind this: better to give up, and say so.
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
+            connection.execute(WAIT_BRIEFLY)
         before = _current(connection)
         command.upgrade(config(connection), revision)
         return before
@@ -79,7 +81,7 @@ def _build_indexes(db: Database) -> None:
     if before is None:
         return
     with db.transaction() as connection:
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'"))
+        connection.execute(WAIT_BRIEFLY)
         for column in [found for version, found in COLUMNS.items() if version > before]:
             connection.execute(text(f"ALTER TABLE jobs ADD COLUMN IF NOT EXISTS {column}"))
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
