@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import alerts, bulk, doctor, enqueueing, verbs
+from celery_jobs import alerts, bulk, doctor, enqueueing, verbs, what_if
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builtins import list as List
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from typing import Unpack
 
     from celery import Celery
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.filters import Where
     from celery_jobs.store.rows import Job
     from celery_jobs.store.stats import ErrorGroup, QueueStats
+    from celery_jobs.what_if import WhatIf
 
 __all__ = ["Jobs"]
 
@@ -259,6 +261,16 @@ class Jobs:
         """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
         groups = stats.error_groups(self._plugin.db, limit)
         return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
+
+    def what_if(
+        self, since: datetime | float = 604_800, queue: str | None = None, within: float = 60, limit: int = 100_000
+    ) -> WhatIf:
+        """What would have become of the runs created since a moment, or in so many seconds, had retries been on.
+
+        Judged by the policies as they are now; the newest `limit` runs are looked at, 1,000,000 at most. `within`:
+        seconds in which the same task with the same arguments is a duplicate. Raises ValueError for a wrong limit.
+        """
+        return what_if.what_if(self._plugin, since, queue, within, limit)
 
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""

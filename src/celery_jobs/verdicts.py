@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Ended, Next, Retried
     from celery_jobs.store.rows import Claim, Failure, Response
 
-__all__ = ["after_retry", "failure_of", "next_by_policy"]
+__all__ = ["after_retry", "failure_of", "left_to_autoretry", "next_by_policy"]
 
 
 def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) -> Next | None:
@@ -35,6 +35,13 @@ def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) 
     if isinstance(error, RetryAfter):
         delay = max(delay, error.seconds)
     return Next(delay=delay, by_policy=True)
+
+
+def left_to_autoretry(task: Any, kind: type[BaseException]) -> bool:
+    """Whether errors of this class are for the task's `autoretry_for`, which obeys Celery's `max_retries` alone."""
+    wanted = tuple(getattr(task, "autoretry_for", ()) or ())
+    unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
+    return hasattr(task, "_orig_run") and issubclass(kind, wanted) and not issubclass(kind, unwanted)
 
 
 def _delay(plugin: Plugin, job: Claim) -> float:

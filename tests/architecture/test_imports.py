@@ -31,7 +31,7 @@ LAYERS = (
     ("adoption",),
     ("telling",),
     ("replaying", "verdicts", "claiming", "result_store"),
-    ("verbs",),
+    ("verbs", "what_if"),
     ("execution",),
     ("publishing", "services", "surviving"),
     ("worker", "beat", "remote_control"),
