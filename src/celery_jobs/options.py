@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -33,6 +33,7 @@ NAMES = frozenset(
         "scheduled_at",
         "run_at",
         "job_priority",
+        "session",
     ]
 )
 
@@ -56,6 +57,8 @@ class JobOptions:
     scheduled_at: datetime | None = None
     job_priority: int | None = None
     """Higher first, as our own doors count; Celery's own `priority` keeps Celery's meaning."""
+    session: Any = None
+    """A transaction of the caller's own: a SQLAlchemy Session or Connection, or a Django connection."""
 
 
 def take_options(options: dict[str, Any]) -> JobOptions:
@@ -188,7 +191,8 @@ def _is_json(value: Any) -> bool:
     return "\\u0000" not in text and _storable(text)
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "session": lambda name, value: value,  # judged where it is joined
     "idempotency_key": _key,
     "idempotency_scope": _key,
     "callback_url": _url,

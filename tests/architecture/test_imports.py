@@ -27,7 +27,7 @@ LAYERS = (
     ("envelope",),
     ("logs",),
     ("sending",),
-    ("recording", "batch", "arguments"),
+    ("recording", "batch", "arguments", "submission"),
     ("adoption",),
     ("telling",),
     ("replaying", "verdicts", "claiming", "result_store"),
