@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -11,12 +10,13 @@ from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
-from celery_jobs.errors import AmbiguousId, JobNotFound, WaitTimeout
+from celery_jobs.errors import AmbiguousId, JobNotFound
 from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.runs import Page, Run, make_run, masked
 from celery_jobs.store import callbacks, invariants, reads, stats
 from celery_jobs.store.filters import Filter
+from celery_jobs.waiting import wait_for_end
 
 if TYPE_CHECKING:
     from builtins import list as List
@@ -41,8 +41,6 @@ __all__ = ["Jobs"]
 VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 
 MOST_LISTED = 1000
-FIRST_LOOK, LONGEST_LOOK = 0.02, 1.0
-"""Seconds between two looks of `wait`, doubling."""
 
 
 class Jobs:
@@ -157,15 +155,7 @@ class Jobs:
 
     def wait(self, id: str, timeout: float | None = None) -> Run:
         """Wait for a run's end, `timeout` seconds at most; gives it ended. Raises JobNotFound, WaitTimeout."""
-        until = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_LOOK
-        while not (run := self.get(id)).has_ended:
-            left = LONGEST_LOOK if until is None else until - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"the job {run.id} is still {run.final_status or run.status} after {timeout:g} s")
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_LOOK)
-        return run
+        return wait_for_end(lambda: self.get(id), timeout)
 
     def cancel(self, id: str) -> Run:
         """Cancel a run: at once what waits; what runs is asked to stop. Cancelling again is no error.

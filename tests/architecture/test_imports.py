@@ -23,7 +23,7 @@ LAYERS = (
     ("plugin",),
     ("answers",),
     ("runs",),
-    ("callbacks", "alerts"),
+    ("callbacks", "alerts", "waiting"),
     ("envelope",),
     ("logs",),
     ("sending",),
