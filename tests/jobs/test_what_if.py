@@ -57,6 +57,9 @@ def app(new_app: Callable[..., Celery]) -> Celery:
     @app.task(name="trial.auto", shared=False, autoretry_for=(Broken,), dont_autoretry_for=(Hopeless,), max_retries=2)
     def auto(*_: Any) -> None: ...
 
+    @app.task(name="trial.never", shared=False, max_retries=0)
+    def never(*_: Any) -> None: ...
+
     app.tasks  # noqa: B018  evaluates the tasks
     return app
 
@@ -126,9 +129,10 @@ KINDS = [
     # Celery's own retries: what gave up is not begun again.
     ("trial.auto", f"{HERE}.Broken", "exception", 0, False),
     ("trial.auto", f"{HERE}.Hopeless", "exception", 0, True),
+    ("trial.never", "ValueError", "exception", 0, True),
     ("trial.auto", "ValueError", "exception", 1, True),
     ("trial.auto", "ValueError", "exception", 2, False),
-    (ADD, "celery.exceptions.MaxRetriesExceededError", "exception", 3, False),
+    (ADD, "celery.exceptions.MaxRetriesExceededError", "exception", 1, False),
 ]
 """Of a task, the class and reason of its last failure, and Celery's own retries before it: whether it is retried."""
 
