@@ -68,6 +68,11 @@ class Execution:
     """What an HTTP job was answered."""
 
     @property
+    def retries_by_policy(self) -> int:
+        """Those of Celery's `request.retries` that were the policy's."""
+        return self.job.policy_retries
+
+    @property
     def duration_ms(self) -> int:
         """Milliseconds since the claim."""
         return round((self.plugin.monotonic() - self.started) * 1000)

@@ -32,7 +32,7 @@ LAYERS = (
     ("telling",),
     ("replaying", "verdicts", "claiming", "result_store"),
     ("verbs", "what_if"),
-    ("execution",),
+    ("execution", "eager"),
     ("publishing", "services", "surviving"),
     ("worker", "beat", "remote_control"),
     ("installation",),
