@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ class Fleet:
     old: Celery
     new: Celery
     file: Path
+    another: Callable[..., Celery]
+    """Makes the app with the plugin and other settings."""
 
     @property
     def jobs(self) -> Jobs:
@@ -61,9 +64,22 @@ def fleet(
     broker_url: str, new_sqlite_database: Callable[[], str], tmp_path: Path, settings: dict[str, Any]
 ) -> Iterator[Fleet]:
     url = new_sqlite_database()
-    old, new = (make_shop(broker_url, url, adopted, **settings) for adopted in (False, True))
-    yield Fleet(old, new, tmp_path / "marks")
-    assert invariants.check(plugin_of(new).db) == []
-    plugin_of(new).unchecked_db.dispose()
-    for app in (old, new):
+    with sailing(broker_url, url, tmp_path / "marks", settings) as fleet:
+        yield fleet
+
+
+@contextmanager
+def sailing(broker_url: str, database_url: str, file: Path, settings: dict[str, Any]) -> Iterator[Fleet]:
+    """A fleet on this broker and this database, which has to be healthy at the end."""
+    made: list[Celery] = []
+
+    def make(adopted: bool = True, **given: Any) -> Celery:
+        made.append(make_shop(broker_url, database_url, adopted, **given))
+        return made[-1]
+
+    yield Fleet(make(adopted=False, **settings), make(**settings), file, make)
+    assert invariants.check(plugin_of(made[1]).db) == []
+    for app in made[1:]:
+        plugin_of(app).unchecked_db.dispose()
+    for app in made:
         app.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
+from redis import Redis
 
 from celery_jobs import JobNotFound
 from tests.apps import working
@@ -50,6 +53,7 @@ def test_what_was_in_the_broker_before_is_adopted_and_recorded(fleet: Fleet) -> 
     assert fleet.jobs.count(final_status="success") == 10
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("settings", [EAGER_REPAIR], ids=["repair"])
 def test_workers_first_and_then_callers_run_each_job_once(fleet: Fleet) -> None:
     before = fleet.mark(fleet.old, "before")
@@ -67,7 +71,7 @@ def test_workers_first_and_then_callers_run_each_job_once(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("settings", [EAGER_REPAIR], ids=["repair"])
-@pytest.mark.parametrize("sender", ["caller", "task"])
+@pytest.mark.parametrize("sender", ["caller", pytest.param("task", marks=pytest.mark.matrix)])
 def test_a_marked_message_that_an_old_worker_runs_is_run_again_by_a_new_one(fleet: Fleet, sender: str) -> None:
     """The wrong order: the row stays pending, as nobody has claimed it, and its message is taken for a lost one."""
     if sender == "caller":
@@ -85,9 +89,55 @@ def test_a_marked_message_that_an_old_worker_runs_is_run_again_by_a_new_one(flee
         assert fleet.ended(run.id).final_status == "success"
 
 
-def test_the_lists_of_redis_that_new_callers_use_are_read_by_old_workers_too(fleet: Fleet) -> None:
+def test_messages_without_a_priority_go_behind_those_of_callers_without_the_plugin(
+    fleet: Fleet, broker_url: str
+) -> None:
     fleet.mark(fleet.new, "list 6")
     fleet.mark(fleet.old, "list 0")
+    with Redis.from_url(broker_url) as client:
+        assert (client.llen("celery"), client.llen("celery\x06\x166")) == (1, 1)
     with working(fleet.old):
         fleet.wait_for_marks("list 0 old", "list 6 old")
     assert fleet.marks == ["list 0 old", "list 6 old"]
+
+
+@pytest.mark.parametrize("settings", [{"jobs_broker_priorities": False}], ids=["no priorities"])
+def test_messages_without_a_priority_may_stay_in_celerys_list(fleet: Fleet, broker_url: str) -> None:
+    fleet.mark(fleet.new, "one")
+    fleet.mark(fleet.new, "held", delay=3600)
+    fleet.jobs.fire_many(status="pending")
+    with Redis.from_url(broker_url) as client:
+        assert (client.llen("celery"), client.llen("celery\x06\x166")) == (2, 0)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("settings", [{"jobs_queue_defaults": {"retry_delays": [0.1]}}], ids=["retries on"])
+def test_signals_come_once_a_call_and_once_an_attempt(fleet: Fleet) -> None:
+    seen: Counter[str] = Counter()
+    told = ("before_task_publish", "after_task_publish", "task_prerun", "task_retry", "task_failure", "task_postrun")
+    counters = {name: partial(count, seen, name) for name in told}
+    for name, counter in counters.items():
+        getattr(signals, name).connect(counter)
+    result = fleet.new.tasks["shop.fail"].apply_async(delay=3600)
+    with working(fleet.new):
+        fleet.jobs.fire(result.id)
+        assert fleet.ended(result.id).attempt_number == 2
+        wait_until(lambda: seen["task_postrun"] == 2)
+    assert [seen[name] for name in told] == [1, 1, 2, 1, 1, 2]
+
+
+def count(seen: Counter[str], name: str, **_: Any) -> None:
+    seen[name] += 1
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("enqueued", "run", "ends"), [(0, 1, "failed_no_retries"), (1, 0, "dead_lettered")])
+def test_retries_take_a_caller_and_a_worker_that_have_them(fleet: Fleet, enqueued: int, run: int, ends: str) -> None:
+    caller, worker = (
+        fleet.another(jobs_queue_defaults={"retries_enabled": bool(given), "retry_delays": [0.1]})
+        for given in (enqueued, run)
+    )
+    result = caller.tasks["shop.fail"].delay()
+    with working(worker):
+        found = fleet.ended(result.id)
+    assert (found.final_status, found.attempt_number) == (ends, 1)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import Jobs
-from celery_jobs.plugin import plugin_of
-from celery_jobs.store import invariants
-from tests.adoption.conftest import Fleet
-from tests.adoption.shop import ADOPTED, make_shop
+from tests.adoption.conftest import sailing
+from tests.adoption.shop import ADOPTED
 from tests.processes import SOURCE, Worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.adoption.conftest import Fleet
 
 TRIAL: dict[str, Any] = {
     "jobs_redispatch_interval": 1,
@@ -29,12 +29,8 @@ TRIAL: dict[str, Any] = {
 
 @pytest.fixture
 def fleet(broker_url: str, database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    old, new = (make_shop(broker_url, database_url, adopted, **TRIAL) for adopted in (False, True))
-    yield Fleet(old, new, tmp_path / "marks")
-    assert invariants.check(plugin_of(new).db) == []
-    plugin_of(new).unchecked_db.dispose()
-    for app in (old, new):
-        app.close()
+    with sailing(broker_url, database_url, tmp_path / "marks", TRIAL) as fleet:
+        yield fleet
 
 
 @pytest.fixture
@@ -67,7 +63,7 @@ def test_an_app_is_adopted_tried_and_left_again_and_runs_each_job_once(
 ) -> None:
     with worker(False):
         fleet.mark(fleet.old, "slow", task="shop.mark_slowly")
-        fleet.mark(fleet.old, "with an eta", countdown=8)
+        fleet.mark(fleet.old, "with an eta", countdown=20)
         fleet.wait_for_marks("slow begun old")
         (tmp_path / "marks.slow").touch()
     fleet.mark(fleet.old, "left in the broker")

@@ -40,6 +40,12 @@ class Hopeless(Broken):
 
 
 @pytest.fixture
+def database_url(new_sqlite_database: Callable[[], str]) -> str:
+    """One is enough here: tests/store counts on both."""
+    return new_sqlite_database()
+
+
+@pytest.fixture
 def app(new_app: Callable[..., Celery]) -> Celery:
     """A trial: no queue but one retries."""
     app = new_app(
