@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from celery_jobs.store import chains
 from celery_jobs.store.rows import Failure
@@ -167,3 +168,26 @@ def test_the_newest_runs_alone_are_looked_at_and_it_says_so(db: Database, limit:
     if limit < 3:
         assert stored(db, ids[2 - limit]).created_at < found.since < stored(db, ids[3 - limit]).created_at
         assert look(db, 10 * limit - 5, limit=2 * limit).complete
+
+
+def test_a_look_goes_by_the_indexes(db: Database) -> None:
+    fail(db)
+    said: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("WITH"):
+            said.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    look(db)
+    event.remove(db.engine, "before_cursor_execute", note)
+    ((statement, parameters),) = said
+    assert "traceback" not in statement
+    explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"
+    with db.transaction() as connection:
+        for other in () if db.is_sqlite else ("seqscan", "bitmapscan", "sort"):  # cheaper where so few rows are
+            connection.exec_driver_sql(f"SET LOCAL enable_{other} = off")
+        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
+    keys = "sqlite_autoindex_{}_1" if db.is_sqlite else "{}_pkey"
+    for index in (keys.format("jobs"), keys.format("messages"), "jobs_attempts"):
+        assert index in plan
