@@ -70,8 +70,9 @@ def test_workers_first_and_then_callers_run_each_job_once(fleet: Fleet) -> None:
     assert fleet.jobs.count(ended=False) == 0
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("settings", [EAGER_REPAIR], ids=["repair"])
-@pytest.mark.parametrize("sender", ["caller", pytest.param("task", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("sender", ["caller", "task"])
 def test_a_marked_message_that_an_old_worker_runs_is_run_again_by_a_new_one(fleet: Fleet, sender: str) -> None:
     """The wrong order: the row stays pending, as nobody has claimed it, and its message is taken for a lost one."""
     if sender == "caller":
@@ -89,13 +90,17 @@ def test_a_marked_message_that_an_old_worker_runs_is_run_again_by_a_new_one(flee
         assert fleet.ended(run.id).final_status == "success"
 
 
-def test_messages_without_a_priority_go_behind_those_of_callers_without_the_plugin(
-    fleet: Fleet, broker_url: str
-) -> None:
+def test_messages_without_a_priority_have_a_list_of_redis_of_their_own(fleet: Fleet, broker_url: str) -> None:
     fleet.mark(fleet.new, "list 6")
     fleet.mark(fleet.old, "list 0")
     with Redis.from_url(broker_url) as client:
         assert (client.llen("celery"), client.llen("celery\x06\x166")) == (1, 1)
+
+
+@pytest.mark.matrix
+def test_old_workers_read_that_list_behind_the_one_of_callers_without_the_plugin(fleet: Fleet) -> None:
+    fleet.mark(fleet.new, "list 6")
+    fleet.mark(fleet.old, "list 0")
     with working(fleet.old):
         fleet.wait_for_marks("list 0 old", "list 6 old")
     assert fleet.marks == ["list 0 old", "list 6 old"]
