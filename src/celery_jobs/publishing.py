@@ -22,6 +22,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions, take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
+from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
 
@@ -209,7 +210,9 @@ class RecordingProducer:
                 options["priority"] = priority
 
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
+        running = execution.current()
         more: dict[str, Any] = {
+            **published_by(self._plugin.app, running and running.job.original_id),
             "priority": self._priority(options, submission),
             "send": sender_of(self._plugin).breaker.allows(),
         }

@@ -184,7 +184,7 @@ def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
     newest = connection.execute(_newest_chain(new)).first()
     if newest is None:
         return 0
-    if newest.ended_at is None or new.adopted or _published_again(new, newest):
+    if newest.ended_at is None or new.adopted or _published_again(new, newest, connection):
         return _found(new, newest)
     return int(newest.reuse) + 1
 
@@ -193,6 +193,7 @@ _known = select(
     jobs.c.id,
     jobs.c.task_id,
     jobs.c.reuse,
+    jobs.c.created_at,
     jobs.c.ended_at,
     jobs.c.sent_at,
     messages.c.body,
@@ -219,8 +220,12 @@ def _found(new: NewJob, row: Row[Any]) -> Enqueued:
     return Enqueued(row.id, row.task_id, deduplicated=True, payload_mismatch=mismatch)
 
 
-def _published_again(new: NewJob, row: Row[Any]) -> bool:
-    """A canvas step that a re-run of its parent publishes again is the same job in any state."""
-    if new.root_id is None or new.root_id == new.task_id:
+def _published_again(new: NewJob, row: Row[Any], connection: Connection) -> bool:
+    """A canvas step that a re-run of its parent publishes again is the same job in any state.
+
+    What is older than its publisher was published by another, when a frozen canvas was applied before.
+    """
+    if not new.is_step or new.root_id is None or json.loads(row.headers).get("root_id") != new.root_id:
         return False
-    return bool(json.loads(row.headers).get("root_id") == new.root_id)
+    begun = connection.execute(select(jobs.c.created_at).where(jobs.c.id == new.publisher)).scalar_one_or_none()
+    return new.root_id != new.task_id if begun is None else bool(row.created_at >= begun)

@@ -60,6 +60,10 @@ class NewJob:
     replay_of: str | None = None
     replay_reason: str | None = None
     adopted: bool = False
+    is_step: bool = False
+    """Published by a task's run or end, not by a caller."""
+    publisher: str | None = None
+    """The original of the chain whose run or end it is, if it is a job's."""
 
 
 @dataclass(frozen=True, slots=True)
