@@ -70,6 +70,10 @@ class JobTask(Task):  # type: ignore[misc]
             tracer = surviving(plugin, execution.traced(plugin, self, tracer))
         self.__dict__["_traced"] = tracer
 
+    @__trace__.deleter
+    def __trace__(self) -> None:
+        self.__dict__.pop("_traced", None)
+
     def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:
         """Celery's retry, of which only Celery's own retries count against `max_retries`.
 
