@@ -9,7 +9,7 @@ from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
-from celery_jobs.ids import new_id
+from celery_jobs.ids import new_id, parse_id
 from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "decode_body",
     "decode_headers",
     "headers_for",
+    "job_of",
     "moments_for",
     "properties_for",
     "queue_of",
@@ -123,6 +124,11 @@ def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) 
     return next(
         (name for name, queue in queues.items() if (queue.exchange.name, queue.routing_key) == way), routing_key
     )
+
+
+def job_of(headers: Mapping[str, Any] | None) -> str | None:
+    """The id of the job that a message's headers name; None without our mark, also where it is no id."""
+    return parse_id((headers or {}).get(JOB_HEADER, ""))
 
 
 def decode_headers(message: Message) -> dict[str, Any]:
