@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads, prepare_accept_content
@@ -148,18 +147,17 @@ def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[s
 
 
 def headers_for(job: Outgoing) -> dict[str, Any]:
-    """The headers to send a stored job with: as the caller's, its id, retries and remaining wait set now."""
+    """The headers to send a stored job with: as the caller's, its id, its retries and when it is due set now."""
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
-    headers.update(moments_for(job.sent_at, job.wait, job.expires_at))
+    headers.update(moments_for(job.due_at, job.expires_at))
     return headers
 
 
-def moments_for(sent_at: datetime, wait: float, expires_at: datetime | None) -> dict[str, str | None]:
+def moments_for(due_at: datetime | None, expires_at: datetime | None) -> dict[str, str | None]:
     """The headers `eta` and `expires` by the database's clock; a worker translates them to its own."""
-    eta = sent_at + timedelta(seconds=wait) if wait > 0 else None
-    moments = {"eta": None if eta is None else eta.isoformat()}
+    moments = {"eta": None if due_at is None else due_at.isoformat()}
     return moments if expires_at is None else {**moments, "expires": expires_at.isoformat()}
 
 

@@ -212,7 +212,7 @@ class RecordingProducer:
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
         running = execution.current()
         more: dict[str, Any] = {
-            **published_by(self._plugin.app, running and running.job.original_id),
+            **published_by(self._plugin.app, None if running is None else running.job.original_id),
             "priority": self._priority(options, submission),
             "send": sender_of(self._plugin).breaker.allows(),
         }
@@ -257,8 +257,7 @@ class RecordingProducer:
         submission: Submission,
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
-        assert enqueued.sent_at is not None
-        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at)
+        moments = moments_for(enqueued.due_at, enqueued.expires_at)
         plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
+__all__ = ["due_at", "enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -76,7 +76,7 @@ def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> 
     if not new:
         return []
     rows = connection.execute(_insert_many(db), [_values_of(job) for job in new]).all()
-    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait), row.expires_at) for row in rows}
+    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, row.due_at, row.expires_at) for row in rows}
     stored = [asdict(job.message) for job in new if job.id in made]
     if stored:
         connection.execute(messages.insert(), stored)
@@ -90,7 +90,7 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
         row = connection.execute(_insert(db, new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
-            return Enqueued(new.id, new.task_id, row.sent_at, max(0.0, row.wait), row.expires_at)
+            return Enqueued(new.id, new.task_id, row.sent_at, row.due_at, row.expires_at)
         found = _existing(new, connection)
         if isinstance(found, Enqueued):
             return found
@@ -105,6 +105,11 @@ def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
         queues.c.paused_at.is_not(None),
         or_(queues.c.paused_until.is_(None), queues.c.paused_until > now()),
     )
+
+
+def due_at() -> ColumnElement[Any]:
+    """When a job is due; NULL where it is due already."""
+    return case((jobs.c.scheduled_at > now(), jobs.c.scheduled_at))
 
 
 def seconds_until(db: Database, moment: ColumnElement[Any]) -> ColumnElement[float]:
@@ -131,7 +136,7 @@ def _insert(db: Database, new: NewJob, reuse: int) -> Any:
     if new.expires_in is not None:
         values["expires_at"] = now(new.expires_in)
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    return insert.returning(jobs.c.sent_at, jobs.c.expires_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
+    return insert.returning(jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
 
 
 def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
@@ -159,8 +164,7 @@ def _insert_many(db: Database) -> Any:
         **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
     insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    wait = seconds_until(db, jobs.c.scheduled_at).label("wait")
-    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, wait)
+    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
 
 
 _OF_ORIGINALS = ("original_id", "message_id", "status")
