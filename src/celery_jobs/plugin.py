@@ -45,6 +45,8 @@ class Plugin:
         """What sends the callbacks there."""
         self.announcer: Any = None
         """What tells people of dead letters there, if alerts have destinations."""
+        self.on_beat: Callable[..., None] | None = None
+        """What adds beat's entries when beat starts."""
         self.monotonic: Callable[[], float] = time.monotonic
         """The clock that attempts are timed by; a sandbox has another."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import subprocess
 import sys
+import weakref
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,11 @@ from celery_jobs.errors import InvalidSettings, NotInstalled
 from celery_jobs.plugin import plugin_of
 from celery_jobs.settings import Settings
 from celery_jobs.store import workers
-from tests.apps import working
+from tests.apps import make_app, working
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.celery_contract.conftest import MakeApp
@@ -57,6 +60,22 @@ def test_an_app_that_was_pickled_is_installed_with_its_first_task(app: Celery) -
     assert isinstance(late, JobTask)
     assert plugin_of(copy).manages("late")
     assert type(copy.control) is type(app.control)
+
+
+def test_an_app_that_nobody_has_any_more_is_gone(broker_url: str, new_sqlite_database: Callable[[], str]) -> None:
+    """As Celery's own are: a test suite makes one for each of its tests."""
+    app = make_app(broker_url, new_sqlite_database())
+
+    @app.task(name="add", shared=False)
+    def add() -> None: ...
+
+    add.delay()
+    plugin_of(app).unchecked_db.dispose()
+    app.close()
+    gone = weakref.ref(app)
+    del app, add
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_registry_of_an_apps_own_needs_no_get(app: Celery) -> None:
