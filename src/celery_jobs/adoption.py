@@ -39,18 +39,18 @@ class Arrival:
 _TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
 """What Celery reads out of the body of a message of protocol 1, which has no headers."""
 
-_KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})
+_KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "expiration")
 
 
 def arrival_of(request: Any, message: Any) -> Arrival:
     """The message of a worker's request, raw, which the process that runs it records."""
-    delivery = message.delivery_info or {}
+    delivery, properties = message.delivery_info or {}, message.properties or {}
     return Arrival(
         body=request._body,
         content_type=request._content_type,
         content_encoding=request._content_encoding,
         headers={k: v for k, v in request._request_dict.items() if k in (message.headers or ()) or k in _TOLD},
-        properties={k: v for k, v in (message.properties or {}).items() if k in _KEPT_PROPERTIES},
+        properties={k: v for k in _KEPT_PROPERTIES if (v := properties.get(k)) is not None},
         exchange=delivery.get("exchange") or "",
         routing_key=delivery.get("routing_key") or "",
     )

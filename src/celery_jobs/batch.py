@@ -132,7 +132,7 @@ def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
         task_id=job.task_id,
         retries=job.retries,
         priority=job.priority,
-        wait=enqueued.wait,
+        due_at=enqueued.due_at,
         sent_at=enqueued.sent_at,
         expires_at=enqueued.expires_at,
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
-from celery_jobs.ids import new_id
+from celery_jobs.ids import new_id, parse_id
 from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ __all__ = [
     "decode_body",
     "decode_headers",
     "headers_for",
+    "job_of",
     "moments_for",
     "properties_for",
     "queue_of",
@@ -125,6 +125,11 @@ def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) 
     )
 
 
+def job_of(headers: Mapping[str, Any] | None) -> str | None:
+    """The id of the job that a message's headers name; None without our mark, also where it is no id."""
+    return parse_id((headers or {}).get(JOB_HEADER, ""))
+
+
 def decode_headers(message: Message) -> dict[str, Any]:
     """The stored headers."""
     headers: dict[str, Any] = json.loads(message.headers)
@@ -142,18 +147,17 @@ def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[s
 
 
 def headers_for(job: Outgoing) -> dict[str, Any]:
-    """The headers to send a stored job with: as the caller's, its id, retries and remaining wait set now."""
+    """The headers to send a stored job with: as the caller's, its id, its retries and when it is due set now."""
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
-    headers.update(moments_for(job.sent_at, job.wait, job.expires_at))
+    headers.update(moments_for(job.due_at, job.expires_at))
     return headers
 
 
-def moments_for(sent_at: datetime, wait: float, expires_at: datetime | None) -> dict[str, str | None]:
+def moments_for(due_at: datetime | None, expires_at: datetime | None) -> dict[str, str | None]:
     """The headers `eta` and `expires` by the database's clock; a worker translates them to its own."""
-    eta = sent_at + timedelta(seconds=wait) if wait > 0 else None
-    moments = {"eta": None if eta is None else eta.isoformat()}
+    moments = {"eta": None if due_at is None else due_at.isoformat()}
     return moments if expires_at is None else {**moments, "expires": expires_at.isoformat()}
 
 

@@ -20,6 +20,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
+from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
@@ -187,7 +188,9 @@ class RecordingProducer:
                 options["priority"] = priority
 
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
+        running = execution.current()
         more: dict[str, Any] = {
+            **published_by(self._plugin.app, None if running is None else running.job.original_id),
             "priority": self._priority(options, submission),
             "send": sender_of(self._plugin).breaker.allows(),
         }
@@ -232,8 +235,7 @@ class RecordingProducer:
         submission: Submission,
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
-        assert enqueued.sent_at is not None
-        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at)
+        moments = moments_for(enqueued.due_at, enqueued.expires_at)
         plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)

@@ -14,6 +14,7 @@ from kombu.utils import json
 from celery_jobs import failpoints
 from celery_jobs.envelope import decode_body, decode_headers
 from celery_jobs.events import Kind, emit
+from celery_jobs.publisher import ending
 from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.store import endings, reads
 
@@ -68,7 +69,8 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
         emit(Kind(f"job.{original.final_status}"), last, error=plugin.masked(last.error_message))
     message = reads.message_of(plugin.db, last.id)
     try:
-        _mark(plugin, original, last, message)
+        with ending(original_id):
+            _mark(plugin, original, last, message)
         failpoints.reach("tell.told")
     except Exception as error:
         emit(Kind.UNTOLD, last, error=plugin.masked(repr(error)))

@@ -38,9 +38,12 @@ __all__ = [
 
 
 def ahead(db: Database) -> float:
-    """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind."""
-    mine = datetime.now(UTC)
-    return (mine - reads.database_time(db)).total_seconds()
+    """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind.
+
+    At least so many: clocks that agree as far as an answer can tell are the same, and moments are left as they are.
+    """
+    asked, theirs, answered = datetime.now(UTC), reads.database_time(db), datetime.now(UTC)
+    return (min(max(theirs, asked), answered) - theirs).total_seconds()
 
 
 def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> str:

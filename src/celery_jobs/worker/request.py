@@ -14,7 +14,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from celery_jobs import settings
-from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.envelope import JOB_HEADER, job_of
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
@@ -57,7 +57,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _mark(self, message: Any) -> None:
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
-        self._job_id = (message.headers or {}).get(JOB_HEADER) or ""
+        self._job_id = job_of(message.headers) or ""
         self._lease_token = str(uuid.uuid4())
         request = self._request_dict
         request[LEASE_KEY] = self._lease_token
@@ -68,6 +68,7 @@ class JobRequest(Request):  # type: ignore[misc]
         else:
             from celery_jobs.adoption import arrival_of
 
+            request.pop(JOB_HEADER, None)
             request[WIRE_KEY] = arrival_of(self, message)
 
     def _set_clock(self) -> None:
