@@ -16,6 +16,7 @@ from kombu.exceptions import BatchPublishError, KombuError
 
 from celery_jobs import failpoints
 from celery_jobs.breaker import Breaker
+from celery_jobs.delayed_delivery import held_way
 from celery_jobs.envelope import headers_for, properties_for
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
@@ -97,7 +98,7 @@ class Sender:
     def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
         """Send a batch in one go where the transport can; what fails is marked unsent."""
         if len(jobs) > 1 and self.breaker.allows() and producer.supports_batch_publish:
-            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(job) for job in jobs])):
+            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(producer, job) for job in jobs])):
                 return len(jobs)
             self.note_unsent(jobs)
             return 0
@@ -106,23 +107,31 @@ class Sender:
         return len(jobs) - len(failed)
 
     def _send_one(self, producer: Producer, job: Outgoing) -> bool:
-        body, options = self._message(job)
+        body, options = self._message(producer, job)
         return self.publish(producer, body, **options)
 
-    def _message(self, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
+    def _message(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
         message = job.message
+        exchange, routing_key = self._way(producer, job)
         options = {
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,
             "compression": message.compression,
             "headers": headers_for(job),
-            "exchange": message.exchange,
-            "routing_key": message.routing_key,
+            "exchange": exchange,
+            "routing_key": routing_key,
             "delivery_mode": message.delivery_mode,
             "declare": self._declare(job),
             **properties_for(job),
         }
         return message.body, options
+
+    def _way(self, producer: Producer, job: Outgoing) -> tuple[str, str]:
+        message = job.message
+        if producer.connection.transport.driver_type != "amqp":
+            return message.exchange, message.routing_key
+        queues = self.plugin.app.amqp.queues
+        return held_way(queues, job.queue, message.exchange, message.routing_key, job.wait)
 
     def note_unsent(self, jobs: Sequence[Outgoing | Enqueued]) -> None:
         """Mark jobs unsent after a send that failed; without a database the redispatcher finds them later."""

@@ -13,7 +13,7 @@ PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
-    ("policy", "addresses", "assertions", "signing", "destinations", "canvas"),
+    ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "delayed_delivery"),
     ("rules",),
     ("settings",),
     ("configuration",),

@@ -56,3 +56,12 @@ def third_time(self: Any, file: str, gate: str) -> str:
     while not Path(gate).exists():
         time.sleep(0.02)
     return "done"
+
+
+@app.task(bind=True, max_retries=None)
+def asks_again(self: Any, attempts: str) -> int:
+    """Ask for a retry, with and without a countdown, until it is so many attempts."""
+    done = int(self.request.retries) + 1
+    if done < int(attempts):
+        raise self.retry(countdown=done % 2)
+    return done
