@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,9 @@ class Batch:
 
     def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         sender = sender_of(self.plugin)
-        pairs = zip(gathered, made, strict=True)
+        pairs = list(zip(gathered, made, strict=True))
         due = [(entry, enqueued) for entry, enqueued in pairs if enqueued.sent_at is not None]
+        sender.announce([_outgoing(entry.job, enqueued) for entry, enqueued in pairs if not enqueued.deduplicated])
         awaited = next((entry.job.task_id for entry, _ in due if entry.wants_result), None)
         if awaited is not None and not sender.announce_result(awaited):
             sender.note_unsent([enqueued for _, enqueued in due])
@@ -89,7 +91,7 @@ class Batch:
 
 
 def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
-    assert enqueued.sent_at is not None
+    """As sent at once, also where it is held: then only for the event of it."""
     return Outgoing(
         job_id=job.id,
         message=job.message,
@@ -99,6 +101,6 @@ def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
         retries=job.retries,
         priority=job.priority,
         wait=enqueued.wait,
-        sent_at=enqueued.sent_at,
+        sent_at=enqueued.sent_at or datetime.now(UTC),
         expires_at=enqueued.expires_at,
     )

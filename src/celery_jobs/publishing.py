@@ -166,6 +166,8 @@ class RecordingProducer:
         self._plugin = plugin
         self._producer = producer
         self._headers: dict[str, Any] = {}
+        self._unheard = False
+        """Whether nothing was published that an event could be about: no new job, or one that is told of later."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -180,6 +182,7 @@ class RecordingProducer:
         running, submission = execution.current(), _submission.get() or Submission()
         if running is not None and running.is_retried_by(wire):
             running.following = self._retry(running, wire, body, options, submission)
+            self._unheard = True
             return None
         self._set_priority(options, submission)
         plain = plain_options(self._plugin.app.amqp.queues, options)
@@ -190,8 +193,10 @@ class RecordingProducer:
         if gathering is not None and not replaces:
             accept = partial(self._refuse_alias, wire, submission, running)
             gathering.add(batch.Gathered(job, accept, submission.settle, not submission.ignore_result))
+            self._unheard = True
             return None
         enqueued = self._record(job)
+        self._unheard = enqueued.deduplicated
         submission.settle(enqueued)
         if running is not None and replaces:
             running.replaced_by = enqueued.job_id
@@ -267,6 +272,8 @@ class RecordingProducer:
 
     def _publish_event(self, body: Any, options: dict[str, Any]) -> None:
         """An event about a task message: nice to have, never an error of the enqueue."""
+        if self._unheard:
+            return
         sender = sender_of(self._plugin)
         if isinstance(body, dict) and "argsrepr" in self._headers and "args" in body:
             body = {**body, "args": self._headers["argsrepr"], "kwargs": self._headers["kwargsrepr"]}

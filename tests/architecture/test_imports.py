@@ -25,7 +25,7 @@ LAYERS = (
     ("runs",),
     ("callbacks", "alerts"),
     ("envelope",),
-    ("logs",),
+    ("logs", "task_events"),
     ("sending",),
     ("recording", "batch", "arguments"),
     ("adoption",),

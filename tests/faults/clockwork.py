@@ -65,3 +65,19 @@ def asks_again(self: Any, attempts: str) -> int:
     if done < int(attempts):
         raise self.retry(countdown=done % 2)
     return done
+
+
+@app.task(bind=True)
+def asks_for_an_hour(self: Any) -> str:
+    """Ask for a retry in an hour, once."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=3600)
+    return "an hour later"
+
+
+@app.task
+def fails_after_file(path: str) -> None:
+    """Wait for a file, and fail."""
+    while not Path(path).exists():
+        time.sleep(0.02)
+    raise ValueError("after all")

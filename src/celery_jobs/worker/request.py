@@ -39,6 +39,8 @@ class JobRequest(Request):  # type: ignore[misc]
     _settled = False
     _late = False
     _fenced = False
+    _told = False
+    """Whether the chain's end was told where a retry was due: it had been cancelled."""
     _accepted: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -150,8 +152,8 @@ class JobRequest(Request):  # type: ignore[misc]
             return False
         self._settled = self._late = True
         error = TimeLimitExceeded(limit)
-        if self._settle(lambda: self._time_out(error)) and self.store_errors and not self._fenced:
-            self.task.backend.mark_as_retry(self.id, error, "", request=self._context)
+        if self._settle(lambda: self._time_out(error)) and not self._fenced:
+            self._tell_retry(error, "")
         return True
 
     def _settle(self, act: Any) -> bool:
@@ -215,7 +217,7 @@ class JobRequest(Request):  # type: ignore[misc]
             self._note_end(ended.original_id)
             return False
         outcome = chains.retry(self._plugin.db, claim, failure, following, self._duration_ms)
-        after_retry(self._plugin, claim, outcome)
+        self._told = not after_retry(self._plugin, claim, outcome)
         return outcome is not None or self._fence(error)
 
     def _fence(self, error: TimeLimitExceeded) -> bool:
@@ -244,6 +246,11 @@ class JobRequest(Request):  # type: ignore[misc]
     def _retried(self, error: Exception, traceback: str) -> None:
         task_ready(self)
         self.acknowledge()
+        self._tell_retry(error, traceback)
+
+    def _tell_retry(self, error: Exception, traceback: str) -> None:
+        if self._told:
+            return
         if self.store_errors:
             self.task.backend.mark_as_retry(self.id, error, traceback, request=self._context)
         self.send_event("task-retried", exception=repr(error), traceback=traceback)
