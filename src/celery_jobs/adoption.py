@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps
 from kombu.utils import json
 
+from celery_jobs.delayed_delivery import plain_way
 from celery_jobs.envelope import queue_of_delivery
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
@@ -65,6 +66,7 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     if wire is None:
         raise ValueError("the message is no task")
     content_type, content_encoding, body = _serialized(plugin, arrival)
+    exchange, routing_key, _ = plain_way(plugin.app.amqp.queues, arrival.exchange, arrival.routing_key)
     message = Message(
         id=new_id(),
         body=body.encode() if isinstance(body, str) else bytes(body),
@@ -72,8 +74,8 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
         content_encoding=content_encoding,
         headers=json.dumps({k: v for k, v in arrival.headers.items() if k != "compression"}),
         properties=json.dumps(arrival.properties),
-        exchange=arrival.exchange,
-        routing_key=arrival.routing_key,
+        exchange=exchange,
+        routing_key=routing_key,
     )
     delivery = {"exchange": arrival.exchange, "routing_key": arrival.routing_key}
     queue = queue_of_delivery(plugin.app.amqp.queues, delivery)

@@ -94,6 +94,11 @@ class Outgoing:
     sent_at: datetime
     expires_at: datetime | None
 
+    @property
+    def wait(self) -> float:
+        """Seconds from its sending until it is due."""
+        return 0.0 if self.due_at is None else max(0.0, (self.due_at - self.sent_at).total_seconds())
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
