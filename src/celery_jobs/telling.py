@@ -5,6 +5,7 @@ After the commit, and again by a service where it was lost; telling twice is har
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
@@ -73,6 +74,8 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     except Exception as error:
         emit(Kind.UNTOLD, last, error=plugin.masked(repr(error)))
         return False
+    finally:
+        _leave_django()
     endings.mark_told(plugin.db, original_id)
     return True
 
@@ -90,6 +93,15 @@ def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> 
         backend.mark_as_revoked(last.task_id, reason, request=context, store_result=store)
     else:
         backend.mark_as_failure(last.task_id, _error(last), request=context, store_result=store)
+
+
+def _leave_django() -> None:
+    """Give up Django's connection: outside of its requests nobody else does, nor replaces one that has died."""
+    conf = sys.modules.get("django.conf")
+    if conf is not None and conf.settings.configured:
+        from django.db import close_old_connections
+
+        close_old_connections()
 
 
 def _context(plugin: Plugin, job: Job, message: Message | None) -> Context:
