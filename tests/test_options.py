@@ -52,6 +52,14 @@ def test_no_option_of_celerys_is_mistaken_for_one_of_ours(name: str) -> None:
     assert options == {name: "value"}
 
 
+def test_a_stamp_is_no_option_whatever_its_name() -> None:
+    options = {"stamped_headers": ["tag", "session", "delay"], "tag": "a", "session": "b", "delay": "c"}
+    assert take_options(dict(options)) == JobOptions()
+    left = dict(options)
+    take_options(left)
+    assert left == options
+
+
 @pytest.mark.parametrize("policy", [{}, {"max_retries": 3, "interval_start": 0}, {"errback": None}])
 def test_celerys_own_retry_policy_passes_untouched(policy: dict[str, Any]) -> None:
     options: dict[str, Any] = {"retry": True, "retry_policy": policy}

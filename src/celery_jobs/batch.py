@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.store.rows import Outgoing
@@ -41,10 +43,14 @@ def current(plugin: Plugin) -> Batch | None:
 
 
 class Batch:
-    """The enqueues of one block, in their order."""
+    """The enqueues of one block, in their order.
 
-    def __init__(self, plugin: Plugin) -> None:
+    `session`: a transaction of the caller's own that they are to be part of; None: one of our own.
+    """
+
+    def __init__(self, plugin: Plugin, session: Any = None) -> None:
         self.plugin = plugin
+        self.session = session
         self.gathered: list[Gathered] = []
 
     @contextmanager
@@ -63,19 +69,42 @@ class Batch:
     def store(self, gathered: Sequence[Gathered]) -> list[Enqueued]:
         """Store enqueues, all or none, then send those that are due soon; gives what each made or found.
 
-        Raises StoreUnavailable, and DuplicateJob for a member of a canvas that would be another job.
+        In a transaction of the caller's own, they are sent after its commit. Raises StoreUnavailable, and DuplicateJob
+        for a member of a canvas that would be another job.
         """
-        from celery_jobs.store.enqueue import enqueue_all
+        from celery_jobs.store.enqueue import enqueue_all, enqueue_in
 
-        accept = {entry.job.id: entry.accept for entry in gathered}
+        accepts = {entry.job.id: entry.accept for entry in gathered}
         jobs = [entry.job for entry in gathered]
-        made = enqueue_all(self.plugin.db, jobs, lambda job, enqueued: accept[job.id](enqueued))
+
+        def accept(job: NewJob, enqueued: Enqueued) -> None:
+            accepts[job.id](enqueued)
+
+        if self.session is None:
+            made = enqueue_all(self.plugin.db, jobs, accept)
+            _settle(gathered, made)
+            self._announce(gathered, made)
+            self._send(gathered, made)
+        else:
+            made = enqueue_in(self.plugin.db, self.session, jobs, accept, partial(self._send_committed, gathered))
+            _settle(gathered, made)
+        return made
+
+    def _send_committed(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
+        """Send what the caller's transaction has kept: a savepoint may have undone some of it."""
+        from celery_jobs.store.reads import existing
+
+        with suppress(StoreUnavailable):  # the redispatcher finds them
+            kept = existing(self.plugin.db, [enqueued.job_id for enqueued in made])
+            pairs = [(entry, one) for entry, one in zip(gathered, made, strict=True) if one.job_id in kept]
+            entries, sent = [entry for entry, _ in pairs], [one for _, one in pairs]
+            self._announce(entries, sent)
+            self._send(entries, sent)
+
+    def _announce(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         for entry, enqueued in zip(gathered, made, strict=True):
-            entry.settle(enqueued)
             if not enqueued.deduplicated:
                 emit(Kind.ENQUEUED, entry.job, attempt_number=1)
-        self._send(gathered, made)
-        return made
 
     def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         sender = sender_of(self.plugin)
@@ -86,6 +115,11 @@ class Batch:
             sender.note_unsent([enqueued for _, enqueued in due])
         else:
             sender.send(_outgoing(entry.job, enqueued) for entry, enqueued in due)
+
+
+def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
+    for entry, enqueued in zip(gathered, made, strict=True):
+        entry.settle(enqueued)
 
 
 def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:

@@ -105,9 +105,12 @@ def _require_job(plugin: Plugin, name: str) -> None:
 
 
 @contextmanager
-def batch(plugin: Plugin) -> Iterator[None]:
-    """Gather the enqueues made inside; at its end all are stored in one transaction, or none, and sent together."""
-    gathered = Batch(plugin)
+def batch(plugin: Plugin, session: Any = None) -> Iterator[None]:
+    """Gather the enqueues made inside; at its end all are stored in one transaction, or none, and sent together.
+
+    `session`: a transaction of the caller's own, after whose commit they are sent.
+    """
+    gathered = Batch(plugin, session)
     with gathered.gathering():
         yield
     gathered.store(gathered.gathered)
@@ -137,9 +140,9 @@ class _Preparation:
 
     def __init__(self, plugin: Plugin, defaults: Mapping[str, Any]) -> None:
         self.plugin = plugin
-        self.defaults = defaults
+        self.defaults = {name: value for name, value in defaults.items() if name != "session"}
         self.scopes: dict[str, str] = {}
-        self.batch = Batch(plugin)
+        self.batch = Batch(plugin, defaults.get("session"))
         self.others: list[Gathered] = []
         """What signal receivers and the like have enqueued meanwhile."""
         self.away: StoreUnavailable | None = None

@@ -20,7 +20,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import tolerated
 from celery_jobs.states import FailureReason
 from celery_jobs.store.text import error_message, error_type, result_text
-from celery_jobs.verdicts import after_retry, failure_of, next_by_policy
+from celery_jobs.verdicts import after_retry, failure_of, left_to_autoretry, next_by_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +68,11 @@ class Execution:
     """What an HTTP job was answered."""
 
     @property
+    def retries_by_policy(self) -> int:
+        """Those of Celery's `request.retries` that were the policy's."""
+        return self.job.policy_retries
+
+    @property
     def duration_ms(self) -> int:
         """Milliseconds since the claim."""
         return round((self.plugin.monotonic() - self.started) * 1000)
@@ -109,7 +114,7 @@ class Execution:
         if self.following is not None:
             retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
             return retried
-        if self.gave_up or _left_to_autoretry(self.task, error):
+        if self.gave_up or left_to_autoretry(self.task, error):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:
@@ -134,12 +139,6 @@ class Execution:
         of_worker = self.plugin.settings.worker_timeout - self.plugin.settings.heartbeat_interval
         limit = (self.task.request.timelimit or (None,))[0] or self.task.time_limit
         return of_worker if limit is None else min(of_worker, limit)
-
-
-def _left_to_autoretry(task: Any, error: Exception) -> bool:
-    wanted = tuple(getattr(task, "autoretry_for", ()) or ())
-    unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
-    return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
 
 
 def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..., Any]:

@@ -64,9 +64,13 @@ class Jobs:
         PayloadTooLarge.
         """
         with Batch(self._plugin).gathering(active=False):
-            result = enqueueing.submit(self._plugin, name, args, kwargs or {}, options)
+            result = enqueueing.submit(self._plugin, name, args, kwargs or {}, dict(options))
         marks = {"deduplicated": result.deduplicated, "payload_mismatch": result.payload_mismatch}
-        return replace(self.get(result.job_id), **marks)
+        session = options.get("session")
+        if session is None:
+            return replace(self.get(result.job_id), **marks)
+        chain = reads.attempts_in(self._plugin.db, session, result.job_id)
+        return replace(make_run(self._masked(chain)), **marks)
 
     def enqueue_http(self, url: str, queue: str | None = None, **options: Any) -> Run:
         """Enqueue an HTTP request and give its run: `enqueue` of the task `celery_jobs.http.request`.
@@ -89,12 +93,13 @@ class Jobs:
         """
         return enqueueing.enqueue_many(self._plugin, items, atomic, defaults)
 
-    def batch(self) -> AbstractContextManager[None]:
+    def batch(self, session: Any = None) -> AbstractContextManager[None]:
         """Gather the plain `.delay()` calls made inside: stored in one transaction at the end, all or none.
 
-        Their results have their `job_id` from then on. Where the block raises, nothing is stored.
+        Their results have their `job_id` from then on. Where the block raises, nothing is stored. `session`: a
+        SQLAlchemy Session or Connection, or a Django connection, whose transaction they are to be part of.
         """
-        return enqueueing.batch(self._plugin)
+        return enqueueing.batch(self._plugin, session)
 
     @overload
     def get(self, id: str, attempts: Literal[False] = False) -> Run: ...

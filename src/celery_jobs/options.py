@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -33,6 +33,7 @@ NAMES = frozenset(
         "scheduled_at",
         "run_at",
         "job_priority",
+        "session",
     ]
 )
 
@@ -56,6 +57,8 @@ class JobOptions:
     scheduled_at: datetime | None = None
     job_priority: int | None = None
     """Higher first, as our own doors count; Celery's own `priority` keeps Celery's meaning."""
+    session: Any = None
+    """A transaction of the caller's own: a SQLAlchemy Session or Connection, or a Django connection."""
 
 
 def take_options(options: dict[str, Any]) -> JobOptions:
@@ -64,8 +67,10 @@ def take_options(options: dict[str, Any]) -> JobOptions:
     An option that neither Celery nor we know is left to Celery, which makes it a message property, unless it
     looks like one of ours misspelled.
     """
-    given = {name: options.pop(name) for name in NAMES & options.keys() if not _is_celerys(name, options[name])}
-    _refuse_near_misses(options)
+    stamps = set(options.get("stamped_headers") or ())  # which stand among the options under names of their own
+    named = (NAMES & options.keys()) - stamps
+    given = {name: options.pop(name) for name in named if not _is_celerys(name, options[name])}
+    _refuse_near_misses(options.keys() - stamps)
     given = {name: value for name, value in given.items() if value is not None}
     if "concurrency_limit" in given and "concurrency_key" not in given:
         raise InvalidJob("concurrency_limit", "needs a concurrency_key")
@@ -80,8 +85,8 @@ def _is_celerys(name: str, value: Any) -> bool:
     return name == "retry_policy" and isinstance(value, Mapping) and "delays" not in value
 
 
-def _refuse_near_misses(options: dict[str, Any]) -> None:
-    for name in options:
+def _refuse_near_misses(names: Iterable[str]) -> None:
+    for name in sorted(names):
         meant = _nearest(name)
         if meant is not None and name not in NAMES:
             raise InvalidJob(name, f"unknown option; did you mean {meant}?")
@@ -188,7 +193,8 @@ def _is_json(value: Any) -> bool:
     return "\\u0000" not in text and _storable(text)
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "session": lambda name, value: value,  # judged where it is joined
     "idempotency_key": _key,
     "idempotency_scope": _key,
     "callback_url": _url,

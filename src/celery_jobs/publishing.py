@@ -6,8 +6,6 @@ Celery hands `send_task_message` a producer; ours stands in for it. That is the 
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -16,14 +14,15 @@ from celery_jobs import batch, execution
 from celery_jobs.arguments import mask_reprs
 from celery_jobs.canvas import following_calls
 from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of
-from celery_jobs.errors import DuplicateJob
+from celery_jobs.errors import DuplicateJob, InvalidJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
-from celery_jobs.options import JobOptions, take_options
+from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
+from celery_jobs.submission import Submission, submission_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,40 +33,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Message, NewJob
 
-__all__ = ["Submission", "install_seams"]
-
-
-@dataclass(slots=True)
-class Submission:
-    """One enqueue on its way from `send_task` to the seam, and what the seam made of it."""
-
-    options: JobOptions = field(default_factory=JobOptions)
-    delay: float | None = None
-    expires_in: float | None = None
-    """Seconds; what a caller gives as a number counts by the database's clock, as a delay does."""
-    celery_priority: int | None = None
-    ignore_result: bool = False
-    own_id: str | None = None
-    enqueued: Enqueued | None = None
-    result: Any = None
-
-    def settle(self, enqueued: Enqueued) -> None:
-        """Note the job that was made or found, on the caller's AsyncResult too where it has that already."""
-        self.enqueued = enqueued
-        if self.result is not None:
-            self.tell(self.result)
-
-    def tell(self, result: Any) -> None:
-        """Make an AsyncResult that of the job, with `job_id` and `deduplicated` on it."""
-        self.result = result
-        if self.enqueued is not None:
-            result.id = self.enqueued.task_id
-            result.job_id = self.enqueued.job_id
-            result.deduplicated = self.enqueued.deduplicated
-            result.payload_mismatch = self.enqueued.payload_mismatch
-
-
-_submission: ContextVar[Submission | None] = ContextVar("celery_job_submission", default=None)
+__all__ = ["install_seams"]
 
 
 def install_seams(plugin: Plugin) -> None:
@@ -104,12 +70,12 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..
             options["eta"] = submission.options.scheduled_at
         if options.get("task_id") is None:
             options["task_id"] = submission.own_id = new_id()
-        token = _submission.set(submission)
+        token = submission_here.set(submission)
         try:
             _defer_task_call(plugin.app)
             result = original(name, args, kwargs, countdown, **options)
         finally:
-            _submission.reset(token)
+            submission_here.reset(token)
         submission.tell(result)
         return result
 
@@ -143,7 +109,7 @@ def _defer_task_call(app: Celery) -> None:
     original = backend.on_task_call
 
     def on_task_call(producer: Any, task_id: str) -> Any:
-        return {} if _submission.get() is not None else original(producer, task_id)
+        return {} if submission_here.get() is not None else original(producer, task_id)
 
     on_task_call.__wrapped__ = original  # type: ignore[attr-defined]
     backend.on_task_call = on_task_call
@@ -181,18 +147,15 @@ class RecordingProducer:
             return self._publish_event(body, options)
         if "headers" in options:
             options["headers"] = self._headers = mask_reprs(self._plugin, wire.task, options["headers"], body)
-        running, submission = execution.current(), _submission.get() or Submission()
+        running, submission = execution.current(), submission_here.get() or Submission()
         if running is not None and running.is_retried_by(wire):
             running.following = self._retry(running, wire, body, options, submission)
             return None
         self._set_priority(options, submission)
         message = capture(body, options, self._plugin.settings.max_payload_bytes)
         job = self._job(wire, message, options, submission)
-        gathering = batch.current(self._plugin)
         replaces = running is not None and running.is_replaced_by(wire)
-        if gathering is not None and not replaces:
-            accept = partial(self._refuse_alias, wire, submission, running)
-            gathering.add(batch.Gathered(job, accept, submission.settle, not submission.ignore_result))
+        if not replaces and self._gather(wire, job, submission, running):
             return None
         enqueued = self._record(job)
         submission.settle(enqueued)
@@ -202,6 +165,21 @@ class RecordingProducer:
         if enqueued.sent_at is not None:
             self._send(wire, message, options, enqueued, submission)
         return None
+
+    def _gather(self, wire: Wire, job: NewJob, submission: Submission, running: execution.Execution | None) -> bool:
+        """Leave a job to its batch, or to the transaction of the caller's own that it is to be part of."""
+        gathering, session = batch.current(self._plugin), submission.options.session
+        if gathering is None and session is None:
+            return False
+        if gathering is not None and session not in (None, gathering.session):
+            raise InvalidJob("session", "inside a batch of another transaction; give the session to the batch")
+        accept = partial(self._refuse_alias, wire, submission, running)
+        gathered = batch.Gathered(job, accept, submission.settle, not submission.ignore_result)
+        if gathering is not None:
+            gathering.add(gathered)
+        else:
+            batch.Batch(self._plugin, session).store([gathered])
+        return True
 
     def _set_priority(self, options: dict[str, Any], submission: Submission) -> None:
         """Our doors count higher first; an unmarked message counts as 0 (semantics.md section 4)."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery.app.task import Task
 from celery.exceptions import Reject, Retry
+from celery.utils import uuid
 
-from celery_jobs import execution
+from celery_jobs import eager, execution
 from celery_jobs.batch import Batch
 from celery_jobs.errors import InvalidSettings, NoRetry, RetryAfter
 from celery_jobs.installation import ensure_installed
+from celery_jobs.options import take_options
 from celery_jobs.plugin import plugin_of
 from celery_jobs.policy import Level, Policy, parse_level
 from celery_jobs.surviving import surviving
@@ -75,7 +77,7 @@ class JobTask(Task):  # type: ignore[misc]
 
         When it gives up, the policy does not begin again (semantics.md section 3).
         """
-        running = execution.current()
+        running = eager.current() if self.request.is_eager else execution.current()
         if running is None or self.request.called_directly:
             return super().retry(*args, max_retries=max_retries, **options)
         error: Any = options.get("exc")
@@ -95,14 +97,24 @@ class JobTask(Task):  # type: ignore[misc]
         finally:
             self._restore_override(overridden)
 
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Celery's apply; a failure is tried again at once, as the policy says (semantics.md section 4)."""
+        plugin = plugin_of(self.app)
+        if not plugin.manages(self.name):
+            return super().apply(args, kwargs, **options)
+        ours = take_options(options)
+        options["task_id"] = options.get("task_id") or uuid()
+        with eager.running(plugin, self, options["task_id"], options.get("queue"), ours):
+            return super().apply(args, kwargs, **options)
+
     def replace(self, sig: Any) -> Any:
         """Celery's replace, out of any batch: the replacement belongs to the end of this attempt."""
         with Batch(plugin_of(self.app)).gathering(active=False):
             return super().replace(sig)
 
-    def _limit(self, running: execution.Execution, max_retries: int | None) -> int | None:
+    def _limit(self, running: execution.Execution | eager.EagerRun, max_retries: int | None) -> int | None:
         limit = self.max_retries if max_retries is None else max_retries
-        return None if limit is None else limit + running.job.policy_retries
+        return None if limit is None else limit + running.retries_by_policy
 
     def _restore_override(self, overridden: Any) -> None:
         """Celery leaves a call's limit on the shared task, where later calls would pick it up."""
@@ -122,7 +134,7 @@ def _recorded(cls: type[JobTask], run: Any) -> Any:
 
     @functools.wraps(body)
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        running = execution.current()
+        running = eager.current() or execution.current()
         if running is None or running.entered or not isinstance(running.task, cls):
             return body(*args, **kwargs)
         return running.run(body, args, kwargs)

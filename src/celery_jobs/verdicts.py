@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
@@ -19,10 +19,34 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Ended, Next, Retried
     from celery_jobs.store.rows import Claim, Failure, Response
 
-__all__ = ["after_retry", "failure_of", "next_by_policy"]
+__all__ = ["after_retry", "failure_of", "left_to_autoretry", "next_by_policy"]
 
 
-def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) -> Next | None:
+class OfChain(Protocol):
+    """What the policy asks of the chain that an attempt belongs to."""
+
+    @property
+    def task(self) -> str | None: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def retries_enabled(self) -> bool: ...
+    @property
+    def max_attempts(self) -> int: ...
+    @property
+    def policy_retries(self) -> int: ...
+    @property
+    def retry_policy(self) -> dict[str, Any] | None: ...
+
+
+def left_to_autoretry(task: Any, error: Exception) -> bool:
+    """Whether Celery's `autoretry_for` retries an exception of a task, and not the policy."""
+    wanted = tuple(getattr(task, "autoretry_for", ()) or ())
+    unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
+    return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
+
+
+def next_by_policy(plugin: Plugin, job: OfChain, error: BaseException, task: Any) -> Next | None:
     """The attempt that the policy makes of a failure; None where it gives up (semantics.md section 3)."""
     from celery_jobs.store.chains import Next
 
@@ -37,7 +61,7 @@ def next_by_policy(plugin: Plugin, job: Claim, error: BaseException, task: Any) 
     return Next(delay=delay, by_policy=True)
 
 
-def _delay(plugin: Plugin, job: Claim) -> float:
+def _delay(plugin: Plugin, job: OfChain) -> float:
     """Seconds before the next attempt, as job, task and queue say now."""
     try:
         policy = plugin.policy(job.task, job.queue, level_from_json(job.retry_policy))

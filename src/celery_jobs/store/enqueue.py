@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,22 +31,29 @@ from celery_jobs.store.rows import Enqueued, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, messages, queues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, Row
 
     from celery_jobs.store.db import Database
 
-__all__ = ["enqueue", "enqueue_all", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
+__all__ = ["enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
 
 TRIES = 5
 
+Accept = Callable[[NewJob, Enqueued], None]
+"""May refuse what a job has made or found, by raising."""
+
 GRACE = 1.2
 """A database that is reached may take this much longer to answer: with the default of 2 s, 2.4 of the 3 s allowed."""
+
+
+def _anything(job: NewJob, enqueued: Enqueued) -> None:
+    pass
 
 
 def enqueue(db: Database, new: NewJob) -> Enqueued:
@@ -53,22 +61,44 @@ def enqueue(db: Database, new: NewJob) -> Enqueued:
     return db.run(partial(insert_job, db, new), within=db.timeout * GRACE, point="enqueue")
 
 
-def enqueue_all(
-    db: Database, new: Sequence[NewJob], accept: Callable[[NewJob, Enqueued], None] | None = None
-) -> list[Enqueued]:
+def enqueue_all(db: Database, new: Sequence[NewJob], accept: Accept = _anything) -> list[Enqueued]:
     """Store many new chains in one transaction, all or none; what each of them made or found, in their order.
 
-    `accept(job, enqueued)` may refuse by raising, which undoes them all.
+    `accept` may refuse by raising, which undoes them all.
     """
 
     def transition(connection: Connection) -> list[Enqueued]:
-        made = insert_jobs(db, new, connection)
-        if accept is not None:
-            for job, enqueued in zip(new, made, strict=True):
-                accept(job, enqueued)
-        return made
+        return _insert_accepted(db, new, connection, accept)
 
     return db.run(transition, point="enqueue")
+
+
+def enqueue_in(
+    db: Database,
+    session: Any,
+    new: Sequence[NewJob],
+    accept: Accept = _anything,
+    follow: Callable[[list[Enqueued]], None] | None = None,
+) -> list[Enqueued]:
+    """Store many new chains in a transaction of the caller's own; `follow` is called after its commit, if that comes.
+
+    `session`: see `transactions.join`, which raises InvalidJob. What its driver raises is the caller's to handle, as
+    what any other statement of that transaction raises.
+    """
+    from celery_jobs.store.transactions import join
+
+    with join(db, session) as (connection, after_commit):
+        made = _insert_accepted(db, new, connection, accept)
+        if follow is not None:
+            after_commit(partial(follow, made))
+    return made
+
+
+def _insert_accepted(db: Database, new: Sequence[NewJob], connection: Connection, accept: Accept) -> list[Enqueued]:
+    made = insert_jobs(db, new, connection)
+    for job, enqueued in zip(new, made, strict=True):
+        accept(job, enqueued)
+    return made
 
 
 def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> list[Enqueued]:

@@ -71,6 +71,20 @@ def attempts(db: Database, original_id: str, answers: bool = True) -> list[Job]:
         return [replace(job, response=answered.get(job.id)) for job in found] if answered else found
 
 
+def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
+    """The same of a chain that a transaction of the caller's own has made, and that nobody else sees yet."""
+    from celery_jobs.store import transactions  # and the ORM with it, which is slow to import
+
+    with transactions.join(db, session) as (connection, _):
+        return _attempts(connection, [original_id])
+
+
+def existing(db: Database, job_ids: list[str]) -> set[str]:
+    """Which of these jobs there are."""
+    with db.reading() as connection:
+        return {row.id for row in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)))}
+
+
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
     query = select(*_JOB_COLUMNS).where(of_chains(original_ids))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))

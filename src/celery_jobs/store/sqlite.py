@@ -7,7 +7,7 @@ import sqlite3
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Connection, Engine
 
-__all__ = ["make_engine"]
+__all__ = ["make_engine", "provide_clock"]
 
 BUSY_TIMEOUT = 30.0
 """Seconds that a writer waits for those before it."""
@@ -32,12 +32,18 @@ def make_engine(url: URL, clock: Callable[[], datetime]) -> Engine:
     return engine
 
 
-def _prepare(clock: Callable[[], datetime], connection: sqlite3.Connection, record: object) -> None:
+def provide_clock(connection: Any, clock: Callable[[], datetime]) -> None:
+    """Give a connection `jobs_now(seconds)`, the clock's time and so many seconds more."""
+
     def jobs_now(seconds: float) -> str:
         return (clock() + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
-    connection.isolation_level = None  # the driver must not begin: _begin does
     connection.create_function("jobs_now", 1, jobs_now)
+
+
+def _prepare(clock: Callable[[], datetime], connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin: _begin does
+    provide_clock(connection, clock)
     _turn_on_log(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
