@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["is_django", "join"]
+__all__ = ["is_django", "join", "lent"]
 
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2", "sqlite3": "sqlite"}
 """SQLAlchemy's names of the drivers that Django has, by the package of their errors."""
@@ -38,8 +38,7 @@ def join(
     """The connection of Django's, inside `atomic` also where none is open: a job is more than one row."""
     from django.db import transaction
 
-    django.ensure_connection()
-    with _engine(django).connect() as connection:
+    with lent(django) as connection:
         place = (django.alias, *(django.settings_dict.get(name) for name in ("HOST", "PORT", "NAME")))
         known = _known_places.setdefault(db, set())
         if place not in known:
@@ -53,6 +52,12 @@ def join(
 
 _known_places: WeakKeyDictionary[Database, set[tuple[Any, ...]]] = WeakKeyDictionary()
 """Django's databases that were found to be that of the jobs."""
+
+
+def lent(django: Any) -> Connection:
+    """Django's connection as SQLAlchemy's, to be closed again; raises InvalidJob for a driver that we do not know."""
+    django.ensure_connection()
+    return _engine(django).connect()
 
 
 def _engine(django: Any) -> Engine:

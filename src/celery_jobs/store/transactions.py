@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from celery_jobs.errors import InvalidJob
 from celery_jobs.store import django_transactions
+from celery_jobs.store.migrations import require_beside
 from celery_jobs.store.sqlite import provide_clock
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["AfterCommit", "join"]
+__all__ = ["AfterCommit", "join", "require_tables"]
 
 AfterCommit = Callable[[Callable[[], None]], None]
 """Takes what is to be done once the transaction is committed, and only then."""
@@ -40,6 +41,15 @@ def join(db: Database, session: Any) -> AbstractContextManager[tuple[Connection,
     if django_transactions.is_django(session):
         return django_transactions.join(db, session, _require_same)
     return _join(db, _connection_of(session))
+
+
+def require_tables(db: Database, session: Any) -> None:
+    """Raise SchemaOutdated where a transaction on SQLite has begun, and finds no tables of ours, or old ones."""
+    of_django = django_transactions.is_django(session)
+    with django_transactions.lent(session) if of_django else nullcontext(_connection_of(session)) as connection:
+        driver: Any = connection.connection.driver_connection
+        if getattr(driver, "in_transaction", False):
+            require_beside(db, connection)
 
 
 def _connection_of(session: Any) -> Connection:
