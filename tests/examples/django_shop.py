@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import setup_test_environment
 
-from tests.examples.tickets import sells_a_seat
+from tests.examples.tickets import sells_a_seat, sells_a_seat_in_a_sandbox
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
     from shop import celery_app
 
     sells_a_seat(ask, celery_app)
+    sells_a_seat_in_a_sandbox(ask, celery_app)
 
 
 if __name__ == "__main__":

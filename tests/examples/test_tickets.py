@@ -13,7 +13,7 @@ from celery import _state
 
 from celery_jobs.plugin import plugin_of
 from tests.examples.terminal import EXAMPLES
-from tests.examples.tickets import sells_a_seat
+from tests.examples.tickets import sells_a_seat, sells_a_seat_in_a_sandbox
 from tests.processes import SOURCE
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def test_the_shop_on_flask(place: None) -> None:
         return answer.status_code, answer.json
 
     sells_a_seat(ask, celery_app)
+    sells_a_seat_in_a_sandbox(ask, celery_app)
     database.engine.dispose()
     plugin_of(celery_app).unchecked_db.dispose()
 
@@ -66,7 +67,8 @@ def test_the_shop_on_fastapi(place: None) -> None:
     with asyncio.Runner() as loop:
         lifespan = app.router.lifespan_context(app)
         loop.run(lifespan.__aenter__())
-        sells_a_seat(lambda *asked: loop.run(request(*asked)), celery_app)
+        for story in (sells_a_seat, sells_a_seat_in_a_sandbox):
+            story(lambda *asked: loop.run(request(*asked)), celery_app)
         loop.run(lifespan.__aexit__(None, None, None))
     engine.dispose()
     plugin_of(celery_app).unchecked_db.dispose()

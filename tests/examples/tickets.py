@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.sending import queue_depth
+from celery_jobs.testing import Sandbox
 from tests.apps import working
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["Ask", "sells_a_seat"]
+__all__ = ["Ask", "sells_a_seat", "sells_a_seat_in_a_sandbox"]
 
 Ask = Callable[[str, str, Any], tuple[int, Any]]
 """Makes a request, by method, path and JSON; gives the answer's status and JSON."""
@@ -47,3 +48,19 @@ def sells_a_seat(ask: Ask, app: Celery) -> None:
     assert ask("POST", f"{run}/replay", {"reason": "once more"})[0] == 409
     assert ask("GET", "/runs/nobody", None)[0] == ask("GET", "/orders/nobody", None)[0] == 404
     assert jobs.check() == []
+
+
+def sells_a_seat_in_a_sandbox(ask: Ask, app: Celery) -> None:
+    """As the app's own tests would have it: the orders in their database, the jobs in the sandbox."""
+    before = {run.id for run in Jobs(app).list().runs}
+    with Sandbox(app) as sandbox:
+        _, placed = ask("POST", "/orders", {"seat": "B1", "card": "declined"})
+        assert ask("POST", "/orders", {"seat": "B1", "card": "4242"})[0] == 409
+        [run] = sandbox.enqueued()
+        assert (run.id, sandbox.run_to_end(run.id).final_status) == (placed["run"], "dead_lettered")
+        ask("PUT", f"/orders/{placed['order']}", {"card": "4242"})
+        _, replayed = ask("POST", f"/runs/{run.id}/replay", {"reason": "another card"})
+        [again] = sandbox.drain()
+        assert (again.id, again.result) == (replayed["run"], "seat B1 is paid")
+    assert ask("GET", f"/orders/{placed['order']}", None) == (200, {"seat": "B1", "paid": True})
+    assert {run.id for run in Jobs(app).list().runs} == before

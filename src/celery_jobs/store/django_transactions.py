@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,9 +19,9 @@ from celery_jobs.store.sqlite import provide_clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_jobs.store.db import Database
+    from celery_jobs.store.db import AfterCommit, Database
 
-__all__ = ["is_django", "join", "lent"]
+__all__ = ["following", "is_django", "join", "lent"]
 
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2", "sqlite3": "sqlite"}
 """SQLAlchemy's names of the drivers that Django has, by the package of their errors."""
@@ -52,6 +53,15 @@ def join(
 
 _known_places: WeakKeyDictionary[Database, set[tuple[Any, ...]]] = WeakKeyDictionary()
 """Django's databases that were found to be that of the jobs."""
+
+
+@contextmanager
+def following(django: Any) -> Iterator[tuple[AfterCommit, list[Callable[[], None]]]]:
+    """Who takes what is to follow the commit of Django's transaction, and what it has; inside `atomic`, as `join`."""
+    from django.db import transaction
+
+    with transaction.atomic(using=django.alias, savepoint=False):
+        yield partial(transaction.on_commit, using=django.alias), [act for _, act, *_ in django.run_on_commit]
 
 
 def lent(django: Any) -> Connection:
