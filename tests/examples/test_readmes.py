@@ -51,7 +51,7 @@ def follow(example: str, repository: Path, settings: dict[str, str], *sections: 
 
 
 def test_it_runs_on_a_laptop_without_servers(example: str, repository: Path) -> None:
-    follow(example, repository, dict.fromkeys(("DATABASE_URL", "CELERY_BROKER_URL"), ""), "Run it")
+    follow(example, repository, dict.fromkeys(("DATABASE_URL", "CELERY_BROKER_URL"), ""), "Run it", "Test it")
 
 
 def test_it_runs_in_production(example: str, repository: Path, servers: dict[str, str]) -> None:

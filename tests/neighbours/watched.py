@@ -42,7 +42,9 @@ sentry_sdk.init(
     dsn="https://key@sentry.example/1",
     transport=Recorder,
     traces_sample_rate=1.0,
-    integrations=[CeleryIntegration(monitor_beat_tasks=True)],
+    integrations=[
+        CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=json.loads(os.environ["SENTRY_EXCLUDE"]))
+    ],
 )
 
 
