@@ -114,7 +114,7 @@ class Execution:
         if self.following is not None:
             retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
             return retried
-        if self.gave_up or left_to_autoretry(self.task, error):
+        if self.gave_up or left_to_autoretry(self.task, type(error)):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:

@@ -39,11 +39,11 @@ class OfChain(Protocol):
     def retry_policy(self) -> dict[str, Any] | None: ...
 
 
-def left_to_autoretry(task: Any, error: Exception) -> bool:
-    """Whether Celery's `autoretry_for` retries an exception of a task, and not the policy."""
+def left_to_autoretry(task: Any, kind: type[BaseException]) -> bool:
+    """Whether Celery's `autoretry_for` retries exceptions of this class for a task, and not the policy."""
     wanted = tuple(getattr(task, "autoretry_for", ()) or ())
     unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
-    return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
+    return hasattr(task, "_orig_run") and issubclass(kind, wanted) and not issubclass(kind, unwanted)
 
 
 def next_by_policy(plugin: Plugin, job: OfChain, error: BaseException, task: Any) -> Next | None:
