@@ -87,7 +87,8 @@ class Batch:
             self._announce(gathered, made)
             self._send(gathered, made)
         else:
-            made = enqueue_in(self.plugin.db, self.session, jobs, accept, partial(self._send_committed, gathered))
+            db = self.plugin.db_beside(self.session)
+            made = enqueue_in(db, self.session, jobs, accept, partial(self._send_committed, gathered))
             _settle(gathered, made)
         return made
 

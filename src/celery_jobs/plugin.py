@@ -77,6 +77,14 @@ class Plugin:
             self._ready_in = os.getpid()
         return self._database
 
+    def db_beside(self, session: Any) -> Database:
+        """The same for a caller with a transaction: the tables of a SQLite file cannot be made while it is open."""
+        if self._ready_in != os.getpid() and self._database.is_sqlite:
+            from celery_jobs.store import transactions
+
+            transactions.require_tables(self._database, session)
+        return self.db
+
     def await_db(self) -> Database:
         """The jobs database, waiting for one that is away as long as it takes; raises SchemaOutdated."""
         while True:

@@ -41,10 +41,15 @@ __all__ = ["install_seams"]
 def install_seams(plugin: Plugin) -> None:
     """Put the seams of the producer's side into an app."""
     app = plugin.app
-    app.send_task = _wrap_send_task(plugin, app.send_task)
+    app.send_task = _wrap_send_task(plugin, app.__dict__.get("send_task") or partial(_send_task_of_class, app))
     amqp = app.amqp
     amqp._create_task_sender = _wrap_sender_factory(plugin, amqp._create_task_sender)
     amqp.__dict__.pop("send_task_message", None)
+
+
+def _send_task_of_class(app: Celery, /, *args: Any, **options: Any) -> Any:
+    """The class's `send_task` as it is by then: Sentry patches it, and often after the app was made."""
+    return type(app).send_task(app, *args, **options)
 
 
 def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ After the commit, and again by a service where it was lost; telling twice is har
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
@@ -83,6 +84,8 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     except Exception as error:
         emit(Kind.UNTOLD, last, error=plugin.masked(repr(error)))
         return False
+    finally:
+        _leave_django()
     _say_end(plugin, original, last)
     endings.mark_told(plugin.db, original_id)
     return True
@@ -121,6 +124,15 @@ def _say(plugin: Plugin, worker: str | None, kind: str, **fields: Any) -> None:
     hostname = workers.name_for(plugin.db, worker)
     if hostname is not None:
         sender_of(plugin).say(hostname, kind, **fields)
+
+
+def _leave_django() -> None:
+    """Give up Django's connection: outside of its requests nobody else does, nor replaces one that has died."""
+    conf = sys.modules.get("django.conf")
+    if conf is not None and conf.settings.configured:
+        from django.db import close_old_connections
+
+        close_old_connections()
 
 
 def _context(plugin: Plugin, job: Job, message: Message | None) -> Context:

@@ -174,6 +174,15 @@ def test_a_tick_of_beat_runs_its_service_once_an_interval(app: Celery) -> None:
         assert (first.get(timeout=10), second.get(timeout=10)) == (0, None)
 
 
+def test_a_tick_expires_after_an_interval_also_where_a_scheduler_drops_the_entrys_option(app: Celery) -> None:
+    """As django-celery-beat's does."""
+    ours = beat_schedule(plugin_of(app).settings)
+    app.finalize()
+    assert {name: app.tasks[entry["task"]].expires for name, entry in ours.items()} == {
+        name: entry["schedule"] for name, entry in ours.items()
+    }
+
+
 def test_the_command_is_an_entry_point_of_celery() -> None:
     (found,) = entry_points(group="celery.commands", name="jobs")
     assert found.load().name == "jobs"

@@ -268,3 +268,20 @@ def test_a_name_that_no_database_keeps_is_refused_before_anything_is_written(
     with pytest.raises(InvalidJob, match=option):
         add.apply_async((1, 2), **{option: name})
     assert (rows(app), messages(broker_url)) == ([], [])
+
+
+def test_a_patch_of_the_apps_class_holds_for_calls_by_name_though_it_came_later(
+    app: Celery, add: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Sentry patches it."""
+    called: list[str] = []
+    original = type(app).send_task
+
+    def patched(self: Celery, name: str, *args: Any, **options: Any) -> Any:
+        called.append(name)
+        return original(self, name, *args, **options)
+
+    monkeypatch.setattr(type(app), "send_task", patched)
+    app.send_task("add", (1, 2))
+    assert called == ["add"]
+    assert [row.task for row in rows(app)] == ["add"]
