@@ -91,8 +91,9 @@ class Sender:
 
     def announce(self, jobs: Sequence[Outgoing]) -> None:
         """Tell those who listen to Celery's events of stored jobs, sent or held."""
-        with self.plugin.app.producer_pool.acquire(block=True) as producer:
-            self._announce(producer, jobs)
+        if jobs and self.plugin.app.conf.task_send_sent_event:
+            with self.plugin.app.producer_pool.acquire(block=True) as producer:
+                self._announce(producer, jobs)
 
     def say(self, hostname: str, kind: str, **fields: Any) -> None:
         """Tell those who listen to Celery's events what a worker, which they know by its name, cannot tell."""

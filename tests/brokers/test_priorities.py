@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.matrix,
+    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
+]
 
 QUEUE, SERVICES = "by-priority", "by-priority-services"
 LEVELS = 10
@@ -77,7 +81,6 @@ def test_our_doors_take_the_higher_priority_first(yard: Yard) -> None:
     assert line.order() == ["ours:10", "ours:1", "ours:0", "ours:-1"]
 
 
-@pytest.mark.matrix
 def test_a_callers_celery_priority_keeps_celerys_meaning(yard: Yard, broker: str) -> None:
     line = Line(yard)
     for priority in (3, 0, 9, 6):
@@ -86,7 +89,6 @@ def test_a_callers_celery_priority_keeps_celerys_meaning(yard: Yard, broker: str
     assert line.order() == [f"celery:{priority}" for priority in wanted]
 
 
-@pytest.mark.matrix
 def test_an_unmarked_call_counts_as_priority_0(yard: Yard) -> None:
     line = Line(yard)
     line.enqueue(0)

@@ -94,12 +94,14 @@ def test_a_waiting_job_that_is_cancelled_is_revoked(yard: Yard, flower: Flower, 
     flower.shows(task_id, "REVOKED")
 
 
-def test_a_running_job_that_is_cancelled_and_fails_is_revoked(yard: Yard, flower: Flower) -> None:
-    gate = yard.folder / "cancelled-gate"
-    task_id = enqueue(yard, "fails_after_file", str(gate))
-    flower.shows(task_id, "STARTED")
+@pytest.mark.parametrize("limit", [None, 1], ids=["and fails", "and hits its limit"])
+def test_a_running_job_that_is_cancelled_is_revoked(yard: Yard, flower: Flower, limit: float | None) -> None:
+    gate = yard.folder / f"cancelled-{limit}"
+    task_id = enqueue(yard, "fails_after_file", str(gate), time_limit=limit)
+    wait_until(lambda: Jobs(yard.app).get(task_id).status == "processing")
     Jobs(yard.app).cancel(task_id)
-    gate.touch()
+    if limit is None:
+        gate.touch()
     flower.shows(task_id, "REVOKED")
     flower.shows(enqueue(yard, "note", str(yard.notes), "next"), "SUCCESS")  # all has been said of the one before
     assert flower.states(task_id)[-1] == "REVOKED"

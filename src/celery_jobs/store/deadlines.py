@@ -8,11 +8,10 @@ the driver then says that the connection was lost.
 from __future__ import annotations
 
 import os
-import socket
-import threading
-import time
+import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +20,15 @@ __all__ = ["deadlines"]
 
 LOOK = 0.1
 """Seconds between two looks while something is under way."""
+
+
+def _real(name: str) -> Any:
+    """A module as it is without eventlet: psycopg does not know it, and blocks every greenlet, this one too."""
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    return patcher.original(name) if patcher and patcher.is_monkey_patched("thread") else import_module(name)
+
+
+socket, threading, time = _real("socket"), _real("threading"), _real("time")
 
 
 class Deadlines:
