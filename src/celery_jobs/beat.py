@@ -44,7 +44,9 @@ def install(plugin: Plugin) -> None:
             _add_missing(plugin, sender.scheduler)
 
     plugin.app.on_after_finalize.connect(on_finalize, weak=False)
-    beat_init.connect(on_beat, weak=False)
+    # The signal is of the process: it must not keep an app that is gone, so the app itself keeps the receiver.
+    plugin.on_beat = on_beat
+    beat_init.connect(on_beat)
 
 
 def _add_missing(plugin: Plugin, scheduler: Any) -> None:

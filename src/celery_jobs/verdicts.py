@@ -101,8 +101,8 @@ def _reason(task: Any, error: BaseException) -> FailureReason:
     return FailureReason.EXCEPTION
 
 
-def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> None:
-    """Send a retry that is due soon, and tell what happened."""
+def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> bool:
+    """Send a retry that is due soon, and tell what happened; whether there is a retry."""
     from celery_jobs.sending import sender_of
     from celery_jobs.store.chains import Ended
 
@@ -117,3 +117,5 @@ def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> 
         if outcome.sent_at is not None:
             with suppress(StoreUnavailable):  # the redispatcher sends it then
                 sender_of(plugin).send_stored([outcome.job_id])
+        return True
+    return False

@@ -13,7 +13,7 @@ PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
-    ("policy", "addresses", "assertions", "signing", "destinations", "canvas"),
+    ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
     ("rules",),
     ("settings",),
     ("configuration",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("runs",),
     ("callbacks", "alerts", "waiting"),
     ("envelope",),
-    ("logs",),
+    ("logs", "task_events"),
     ("sending",),
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),

@@ -125,6 +125,13 @@ def test_what_is_due_within_60_s_is_sent_with_its_eta(app: Celery, add: Any, bro
     assert timedelta(seconds=58) < remaining <= timedelta(seconds=60)
 
 
+def test_a_callers_eta_is_sent_as_it_is_to_the_microsecond(app: Celery, add: Any, broker_url: str) -> None:
+    eta = datetime.now(UTC) + timedelta(seconds=50)
+    add.apply_async((1,), eta=eta)
+    (message,) = messages(broker_url)
+    assert message["headers"]["eta"] == eta.isoformat()
+
+
 def test_an_eta_in_the_past_is_now(app: Celery, add: Any) -> None:
     add.apply_async((1,), eta=datetime(2020, 1, 1, tzinfo=UTC))
     assert rows(app)[0].sent_at is not None

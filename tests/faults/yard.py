@@ -45,8 +45,8 @@ class Yard:
         self.broker_url = broker_url
         self.database_url = database_url
         self.folder = folder
+        self.results = settings.pop("result_backend", "rpc://" if broker_url.startswith("amqp") else broker_url)
         self.settings = QUICK | settings
-        self.results = "rpc://" if broker_url.startswith("amqp") else broker_url
         self.app = self.caller(broker_url)
         self.db = Database(database_url)
         self.notes = folder / "notes"
