@@ -1,8 +1,9 @@
-"""The story of the ticket shop on Django: `python -m tests.examples.django_shop`, with Django's settings in place."""
+"""Stories of the ticket shop on Django: `python -m tests.examples.django_shop STORY`, with its settings in place."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import django
@@ -10,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import setup_test_environment
 
-from tests.examples.tickets import sells_a_seat, sells_a_seat_in_a_sandbox
+from tests.examples import tickets
 
 
 def main() -> None:
@@ -26,8 +27,7 @@ def main() -> None:
 
     from shop import celery_app
 
-    sells_a_seat(ask, celery_app)
-    sells_a_seat_in_a_sandbox(ask, celery_app)
+    getattr(tickets, sys.argv[1])(ask, celery_app)
 
 
 if __name__ == "__main__":

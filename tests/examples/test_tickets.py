@@ -74,10 +74,11 @@ def test_the_shop_on_fastapi(place: None) -> None:
     plugin_of(celery_app).unchecked_db.dispose()
 
 
-def test_the_shop_on_django(place: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("story", ["sells_a_seat_in_a_sandbox", pytest.param("sells_a_seat", marks=pytest.mark.matrix)])
+def test_the_shop_on_django(place: None, tmp_path: Path, story: str) -> None:
     path = [SOURCE, SOURCE.parent, EXAMPLES / "django_app"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.examples.django_shop"],
+        [sys.executable, "-W", "error", "-m", "tests.examples.django_shop", story],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "DJANGO_SETTINGS_MODULE": "shop.settings"},
         capture_output=True,

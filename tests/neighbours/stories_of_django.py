@@ -211,6 +211,8 @@ def change(name: str, **values: Any) -> None:
 def test_a_restarted_beat_has_each_entry_once_and_what_the_admin_changed(
     app: Celery, jobs: Jobs, tmp_path: Path
 ) -> None:
+    if connections["default"].vendor == "sqlite":
+        pytest.skip("stopped in the middle of an enqueue, a beat waits for its own lock on the file")
     with beat(tmp_path) as process:
         until_sent(process, "celery-jobs.promoter", "close-the-books")
         second = IntervalSchedule.objects.get(every=1)

@@ -110,6 +110,7 @@ def test_a_trace_goes_on_through_promotion_retry_and_replay(app: Celery, traces:
     assert {span.status.is_ok for span in attempts} == {True}
 
 
+@pytest.mark.matrix
 def test_a_duplicate_makes_no_span(app: Celery, traces: Traces) -> None:
     result = app.tasks["ask_again"].delay()
     send_again(app, result.job_id)
