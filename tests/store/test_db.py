@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.store import db as db_module
@@ -167,7 +167,8 @@ def test_a_reader_that_goes_on_to_write_is_not_told_that_the_database_is_locked(
 def test_threads_that_begin_at_once_share_one_engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     second = threading.Event()
-    make = db_module._make_engine
+    maker = f"{make_url(database_url).get_backend_name()}_engine"
+    make = getattr(db_module, maker)
 
     def watched(*arguments: Any) -> Any:
         made.append(make(*arguments))
@@ -176,7 +177,7 @@ def test_threads_that_begin_at_once_share_one_engine(database_url: str, monkeypa
         second.wait(0.3)  # room for another thread to come in; none must
         return made[-1]
 
-    monkeypatch.setattr(db_module, "_make_engine", watched)
+    monkeypatch.setattr(db_module, maker, watched)
     database = Database(database_url)
     engines = race(*[lambda: database.engine] * 4)
     for engine in made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -17,17 +17,15 @@ from sqlalchemy import (
     case,
     cast,
     exists,
-    extract,
-    func,
-    literal,
     null,
     or_,
     select,
 )
 
 from celery_jobs.states import Status
-from celery_jobs.store.db import now
-from celery_jobs.store.rows import Enqueued, NewJob
+from celery_jobs.store.db import insert_into, now, seconds_until
+from celery_jobs.store.prepared import Prepared
+from celery_jobs.store.rows import Enqueued, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, messages, queues
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "seconds_until", "timing"]
+__all__ = ["enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -58,7 +56,29 @@ def _anything(job: NewJob, enqueued: Enqueued) -> None:
 
 def enqueue(db: Database, new: NewJob) -> Enqueued:
     """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10)."""
-    return db.run(partial(insert_job, db, new), within=db.timeout * GRACE, point="enqueue")
+    within = db.timeout * GRACE
+    if not db.is_sqlite:
+        values = {**_values_of(new), **_message_values(new.message)}
+        row = db.run(lambda connection: _store.first(connection, values), within=within, point="enqueue", alone=True)
+        if row is not None:
+            return Enqueued(new.id, new.task_id, row["sent_at"], max(0.0, row["wait"]), row["expires_at"])
+    return db.run(partial(insert_job, db, new), within=within, point="enqueue")
+
+
+def _store_statement(is_sqlite: bool) -> Any:
+    """A job and its message in one statement; where the job is there already, neither."""
+    job = _insert_statement(is_sqlite).cte("job")
+    names = [f"message_{column.name}" for column in messages.c]
+    made = [bindparam(name, type_=column.type) for name, column in zip(names, messages.c, strict=True)]
+    message = messages.insert().from_select([c.name for c in messages.c], select(*made).select_from(job)).cte("message")
+    return select(job.c.sent_at, job.c.expires_at, job.c.wait).add_cte(message)
+
+
+_store = Prepared(_store_statement)
+
+
+def _message_values(message: Message) -> dict[str, Any]:
+    return {f"message_{name}": getattr(message, name) for name in Message.__slots__}
 
 
 def enqueue_all(db: Database, new: Sequence[NewJob], accept: Accept = _anything) -> list[Enqueued]:
@@ -105,7 +125,7 @@ def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> 
     """The same inside a transaction that the caller has opened: a statement for many, then those that conflict."""
     if not new:
         return []
-    rows = connection.execute(_insert_many(db), [_values_of(job) for job in new]).all()
+    rows = connection.execute(_insert_statement(db.is_sqlite), [_values_of(job) for job in new]).all()
     made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait), row.expires_at) for row in rows}
     stored = [asdict(job.message) for job in new if job.id in made]
     if stored:
@@ -117,7 +137,7 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
     """One job inside a transaction that the caller has opened."""
     reuse = 0
     for _ in range(TRIES):
-        row = connection.execute(_insert(db, new, reuse)).first()
+        row = connection.execute(_insert_statement(db.is_sqlite), _values_of(new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
             return Enqueued(new.id, new.task_id, row.sent_at, max(0.0, row.wait), row.expires_at)
@@ -137,13 +157,6 @@ def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
     )
 
 
-def seconds_until(db: Database, moment: ColumnElement[Any]) -> ColumnElement[float]:
-    """Seconds from the database's now to `moment`, below 0 when it has passed."""
-    if db.is_sqlite:
-        return cast((func.julianday(moment) - func.julianday(now())) * 86_400.0, Float)
-    return cast(extract("epoch", moment - now()), Float)
-
-
 def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: ColumnElement[bool]) -> dict[str, Any]:
     """The times of a new row; it is sent at once where it is due soon, no pause holds it and the conditions are met."""
     soon = and_(*conditions, due <= now(SEND_AT_ONCE), ~is_paused(queue))
@@ -155,15 +168,6 @@ def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: Colu
     }
 
 
-def _insert(db: Database, new: NewJob, reuse: int) -> Any:
-    due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
-    values = {**_columns(new), "reuse": reuse, **timing(due, literal(new.queue), literal(new.send))}
-    if new.expires_in is not None:
-        values["expires_at"] = now(new.expires_in)
-    insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    return insert.returning(jobs.c.sent_at, jobs.c.expires_at, seconds_until(db, jobs.c.scheduled_at).label("wait"))
-
-
 def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
     """When a job is due: at its moment, now if that has passed, or after its delay."""
     if moment is None:
@@ -171,15 +175,11 @@ def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -
     return case((moment > now(), moment), (moment.is_not(None), now()), else_=now(delay))
 
 
-def _columns(new: NewJob) -> dict[str, Any]:
-    values = {name: getattr(new, name) for name in _STORED}
-    return {**values, "original_id": new.id, "message_id": new.message.id, "status": Status.PENDING}
-
-
 _STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "scheduled_at"]
 
 
-def _insert_many(db: Database) -> Any:
+@cache
+def _insert_statement(is_sqlite: bool) -> Any:
     """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
     due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
     stays, until = bindparam("expires_in", type_=Float), bindparam("expires_at", type_=Timestamp)
@@ -188,17 +188,20 @@ def _insert_many(db: Database) -> Any:
         "expires_at": case((cast(stays, Float).is_not(None), now(stays)), else_=until),
         **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
-    insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    wait = seconds_until(db, jobs.c.scheduled_at).label("wait")
+    insert = insert_into(jobs, is_sqlite).values(values).on_conflict_do_nothing()
+    wait = seconds_until(jobs.c.scheduled_at).label("wait")
     return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, wait)
 
 
-_OF_ORIGINALS = ("original_id", "message_id", "status")
+_OF_ORIGINALS = ("original_id", "message_id", "status", "reuse")
 
 
-def _values_of(new: NewJob) -> dict[str, Any]:
-    own = {"due_at": new.scheduled_at, "delay": float(new.delay or 0), "send": new.send, "of_queue": new.queue}
-    return {**_columns(new), **own, "expires_in": new.expires_in}
+def _values_of(new: NewJob, reuse: int = 0) -> dict[str, Any]:
+    values = {name: getattr(new, name) for name in _STORED}
+    values.update(original_id=new.id, message_id=new.message.id, status=Status.PENDING, reuse=reuse)
+    values.update(due_at=new.scheduled_at, delay=float(new.delay or 0), expires_in=new.expires_in)
+    values.update(send=new.send, of_queue=new.queue)
+    return values
 
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
