@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps
 from kombu.utils import json
 
+from celery_jobs.delayed_delivery import plain_way
 from celery_jobs.envelope import queue_of_delivery
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
@@ -39,18 +40,18 @@ class Arrival:
 _TOLD = frozenset({"id", "task", "retries", "eta", "expires", "group", "timelimit", "root_id", "parent_id"})
 """What Celery reads out of the body of a message of protocol 1, which has no headers."""
 
-_KEPT_PROPERTIES = frozenset({"correlation_id", "reply_to", "priority", "expiration"})
+_KEPT_PROPERTIES = ("correlation_id", "reply_to", "priority", "expiration")
 
 
 def arrival_of(request: Any, message: Any) -> Arrival:
     """The message of a worker's request, raw, which the process that runs it records."""
-    delivery = message.delivery_info or {}
+    delivery, properties = message.delivery_info or {}, message.properties or {}
     return Arrival(
         body=request._body,
         content_type=request._content_type,
         content_encoding=request._content_encoding,
         headers={k: v for k, v in request._request_dict.items() if k in (message.headers or ()) or k in _TOLD},
-        properties={k: v for k, v in (message.properties or {}).items() if k in _KEPT_PROPERTIES},
+        properties={k: v for k in _KEPT_PROPERTIES if (v := properties.get(k)) is not None},
         exchange=delivery.get("exchange") or "",
         routing_key=delivery.get("routing_key") or "",
     )
@@ -65,6 +66,7 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     if wire is None:
         raise ValueError("the message is no task")
     content_type, content_encoding, body = _serialized(plugin, arrival)
+    exchange, routing_key, _ = plain_way(plugin.app.amqp.queues, arrival.exchange, arrival.routing_key)
     message = Message(
         id=new_id(),
         body=body.encode() if isinstance(body, str) else bytes(body),
@@ -72,8 +74,8 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
         content_encoding=content_encoding,
         headers=json.dumps({k: v for k, v in arrival.headers.items() if k != "compression"}),
         properties=json.dumps(arrival.properties),
-        exchange=arrival.exchange,
-        routing_key=arrival.routing_key,
+        exchange=exchange,
+        routing_key=routing_key,
     )
     delivery = {"exchange": arrival.exchange, "routing_key": arrival.routing_key}
     queue = queue_of_delivery(plugin.app.amqp.queues, delivery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ class Batch:
             self._announce(gathered, made)
             self._send(gathered, made)
         else:
-            made = enqueue_in(self.plugin.db, self.session, jobs, accept, partial(self._send_committed, gathered))
+            db = self.plugin.db_beside(self.session)
+            made = enqueue_in(db, self.session, jobs, accept, partial(self._send_committed, gathered))
             _settle(gathered, made)
         return made
 
@@ -108,8 +110,9 @@ class Batch:
 
     def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         sender = sender_of(self.plugin)
-        pairs = zip(gathered, made, strict=True)
+        pairs = list(zip(gathered, made, strict=True))
         due = [(entry, enqueued) for entry, enqueued in pairs if enqueued.sent_at is not None]
+        sender.announce([_outgoing(entry.job, enqueued) for entry, enqueued in pairs if not enqueued.deduplicated])
         awaited = next((entry.job.task_id for entry, _ in due if entry.wants_result), None)
         if awaited is not None and not sender.announce_result(awaited):
             sender.note_unsent([enqueued for _, enqueued in due])
@@ -123,7 +126,7 @@ def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
 
 
 def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
-    assert enqueued.sent_at is not None
+    """As sent at once, also where it is held: then only for the event of it."""
     return Outgoing(
         job_id=job.id,
         message=job.message,
@@ -132,7 +135,7 @@ def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
         task_id=job.task_id,
         retries=job.retries,
         priority=job.priority,
-        wait=enqueued.wait,
-        sent_at=enqueued.sent_at,
+        due_at=enqueued.due_at,
+        sent_at=enqueued.sent_at or datetime.now(UTC),
         expires_at=enqueued.expires_at,
     )

@@ -37,13 +37,16 @@ def install(plugin: Plugin) -> None:
         # Signals swallow errors: wrong settings are for the worker's step, the first enqueue and beat to raise.
         with suppress(InvalidSettings):
             _add_entries(sender.conf.beat_schedule, plugin.settings)
+            _let_expire(sender, plugin.settings)
 
     def on_beat(sender: Any, **_: Any) -> None:
         if sender.app is plugin.app:
             _add_missing(plugin, sender.scheduler)
 
     plugin.app.on_after_finalize.connect(on_finalize, weak=False)
-    beat_init.connect(on_beat, weak=False)
+    # The signal is of the process: it must not keep an app that is gone, so the app itself keeps the receiver.
+    plugin.on_beat = on_beat
+    beat_init.connect(on_beat)
 
 
 def _add_missing(plugin: Plugin, scheduler: Any) -> None:
@@ -58,6 +61,12 @@ def _add_missing(plugin: Plugin, scheduler: Any) -> None:
 def _add_entries(schedule: dict[str, Any], settings: Settings) -> None:
     for name, entry in beat_schedule(settings).items():
         schedule.setdefault(name, entry)
+
+
+def _let_expire(app: Celery, settings: Settings) -> None:
+    """Say on the tasks too when their ticks expire: django-celery-beat keeps no `expires` of an entry's options."""
+    for entry in beat_schedule(settings).values():
+        app._tasks[entry["task"]].expires = entry["options"]["expires"]
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:

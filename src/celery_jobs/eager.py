@@ -66,7 +66,7 @@ class EagerRun:
             except (Retry, Ignore, Reject):
                 raise
             except Exception as error:
-                if self.gave_up or left_to_autoretry(self.task, error) or not self._is_retried(error):
+                if self.gave_up or left_to_autoretry(self.task, type(error)) or not self._is_retried(error):
                     raise
             self.policy_retries += 1
             self.retries_by_policy += 1

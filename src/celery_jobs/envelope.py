@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.utils import json
 
+from celery_jobs.delayed_delivery import plain_way
 from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
-from celery_jobs.ids import new_id
+from celery_jobs.ids import new_id, parse_id
 from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ __all__ = [
     "decode_body",
     "decode_headers",
     "headers_for",
+    "job_of",
     "moments_for",
     "properties_for",
     "queue_of",
     "queue_of_delivery",
+    "queue_of_retry",
 ]
 
 JOB_HEADER = "celery_job"
 """The message header that carries the job's id: our mark."""
 
-DELAYED_EXCHANGE, DELAYED_PREFIX = "celery_delayed_27", "celery_delayed_"
 _NOT_PROPERTIES = frozenset(
     [
         "exchange",
@@ -104,25 +105,37 @@ def _delivery_mode(mode: Any) -> int | None:
 
 def queue_of(options: dict[str, Any]) -> str:
     """The Celery queue that a publish is meant for."""
-    exchange = options.get("exchange") or ""
     routing_key = options.get("routing_key") or ""
-    if getattr(exchange, "name", exchange) == DELAYED_EXCHANGE:
-        return str(routing_key).rsplit(".", 1)[-1]
     declared = options.get("declare") or ()
     return str(getattr(declared[0], "name", None) or routing_key) if declared else str(routing_key)
 
 
 def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) -> str:
     """The Celery queue that a message was delivered from, by its exchange and routing key."""
-    exchange, routing_key = delivery.get("exchange") or "", str(delivery.get("routing_key") or "")
-    if exchange.startswith(DELAYED_PREFIX):
-        return routing_key.rsplit(".", 1)[-1]
+    exchange, routing_key, queue = plain_way(
+        queues, delivery.get("exchange") or "", str(delivery.get("routing_key") or "")
+    )
+    if queue is not None:
+        return str(queue.name)
     if not exchange:
         return routing_key
     way = (exchange, routing_key)
     return next(
         (name for name, queue in queues.items() if (queue.exchange.name, queue.routing_key) == way), routing_key
     )
+
+
+def job_of(headers: Mapping[str, Any] | None) -> str | None:
+    """The id of the job that a message's headers name; None without our mark, also where it is no id."""
+    return parse_id((headers or {}).get(JOB_HEADER, ""))
+
+
+def queue_of_retry(queues: Mapping[str, Queue], options: dict[str, Any], delivery: Mapping[str, Any]) -> str | None:
+    """The queue of a retry; None: the same. Through a named exchange Celery repeats the way, not the queue."""
+    exchange = options.get("exchange") or ""
+    *way, _ = plain_way(queues, delivery.get("exchange") or "", delivery.get("routing_key") or "")
+    same = way == [getattr(exchange, "name", exchange), options.get("routing_key")]
+    return None if same and way[0] else queue_of(options)
 
 
 def decode_headers(message: Message) -> dict[str, Any]:
@@ -142,18 +155,17 @@ def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[s
 
 
 def headers_for(job: Outgoing) -> dict[str, Any]:
-    """The headers to send a stored job with: as the caller's, its id, retries and remaining wait set now."""
+    """The headers to send a stored job with: as the caller's, its id, its retries and when it is due set now."""
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
-    headers.update(moments_for(job.sent_at, job.wait, job.expires_at))
+    headers.update(moments_for(job.due_at, job.expires_at))
     return headers
 
 
-def moments_for(sent_at: datetime, wait: float, expires_at: datetime | None) -> dict[str, str | None]:
+def moments_for(due_at: datetime | None, expires_at: datetime | None) -> dict[str, str | None]:
     """The headers `eta` and `expires` by the database's clock; a worker translates them to its own."""
-    eta = sent_at + timedelta(seconds=wait) if wait > 0 else None
-    moments = {"eta": None if eta is None else eta.isoformat()}
+    moments = {"eta": None if due_at is None else due_at.isoformat()}
     return moments if expires_at is None else {**moments, "expires": expires_at.isoformat()}
 
 

@@ -114,7 +114,7 @@ class Execution:
         if self.following is not None:
             retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
             return retried
-        if self.gave_up or left_to_autoretry(self.task, error):
+        if self.gave_up or left_to_autoretry(self.task, type(error)):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:
@@ -156,7 +156,7 @@ def traced(plugin: Plugin, task: Any, tracer: Callable[..., Any]) -> Callable[..
                 return dropped()
             outcome = _run(execution, tracer, (uuid, args, kwargs, request))
             try:
-                _finish(execution, outcome)
+                outcome = _finish(execution, outcome)
             except Exception as error:
                 _bury_plainly(execution, error)  # a fault of ours, or of a setting: nothing stays processing
                 raise
@@ -219,13 +219,14 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
     return Execution(plugin, task, claim, int(request.get("retries") or 0), nesting, asked, plugin.monotonic())
 
 
-def _finish(execution: Execution, outcome: Any) -> None:
-    """Write what became of the attempt, whatever Celery made of it."""
+def _finish(execution: Execution, outcome: Any) -> Any:
+    """Write what became of the attempt, whatever Celery made of it; gives what the pool is told of it."""
     retval, info = outcome.retval, outcome.info
     if execution.fenced:
         emit(Kind.FENCED, execution.job)
     elif execution.following is not None:
-        _retry(execution, execution.following, _error_of(retval, info))
+        if not _retry(execution, execution.following, _error_of(retval, info)):
+            return dropped()  # a worker that said that a retry waits would take back what was said of the chain's end
     elif isinstance(retval, ExceptionInfo) and (info is None or info.state == celery_states.FAILURE):
         _bury(execution, _error_of(retval, info), retval)
     elif info is None or info.state == celery_states.IGNORED:
@@ -234,6 +235,7 @@ def _finish(execution: Execution, outcome: Any) -> None:
         _release(execution)
     else:
         _bury(execution, _error_of(retval, info), retval)
+    return outcome
 
 
 def _error_of(retval: Any, info: Any) -> BaseException:
@@ -256,12 +258,12 @@ def _complete(execution: Execution, result: Any) -> None:
     emit(Kind.COMPLETED if done else Kind.FENCED, job)
 
 
-def _retry(execution: Execution, following: Next, error: BaseException) -> None:
+def _retry(execution: Execution, following: Next, error: BaseException) -> bool:
     from celery_jobs.store import chains
 
     failure = failure_of(execution.plugin, execution.task, error, response=execution.response)
     outcome = chains.retry(execution.plugin.db, execution.job, failure, following, execution.duration_ms)
-    after_retry(execution.plugin, execution.job, outcome)
+    return after_retry(execution.plugin, execution.job, outcome)
 
 
 def _bury(execution: Execution, error: BaseException, retval: Any) -> None:

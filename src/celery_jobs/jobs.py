@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import alerts, bulk, doctor, enqueueing, verbs
+from celery_jobs import alerts, bulk, doctor, enqueueing, verbs, what_if
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
-from celery_jobs.errors import AmbiguousId, JobNotFound, WaitTimeout
+from celery_jobs.errors import AmbiguousId, JobNotFound
 from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.runs import Page, Run, make_run, masked
 from celery_jobs.store import callbacks, invariants, reads, stats
 from celery_jobs.store.filters import Filter
+from celery_jobs.waiting import wait_for_end
 
 if TYPE_CHECKING:
     from builtins import list as List
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from typing import Unpack
 
     from celery import Celery
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
     from celery_jobs.store.filters import Where
     from celery_jobs.store.rows import Job
     from celery_jobs.store.stats import ErrorGroup, QueueStats
+    from celery_jobs.what_if import WhatIf
 
 __all__ = ["Jobs"]
 
 VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 
 MOST_LISTED = 1000
-FIRST_LOOK, LONGEST_LOOK = 0.02, 1.0
-"""Seconds between two looks of `wait`, doubling."""
 
 
 class Jobs:
@@ -155,15 +155,7 @@ class Jobs:
 
     def wait(self, id: str, timeout: float | None = None) -> Run:
         """Wait for a run's end, `timeout` seconds at most; gives it ended. Raises JobNotFound, WaitTimeout."""
-        until = None if timeout is None else time.monotonic() + timeout
-        pause = FIRST_LOOK
-        while not (run := self.get(id)).has_ended:
-            left = LONGEST_LOOK if until is None else until - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(f"the job {run.id} is still {run.final_status or run.status} after {timeout:g} s")
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_LOOK)
-        return run
+        return wait_for_end(lambda: self.get(id), timeout)
 
     def cancel(self, id: str) -> Run:
         """Cancel a run: at once what waits; what runs is asked to stop. Cancelling again is no error.
@@ -264,6 +256,16 @@ class Jobs:
         """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
         groups = stats.error_groups(self._plugin.db, limit)
         return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
+
+    def what_if(
+        self, since: datetime | float = 604_800, queue: str | None = None, within: float = 60, limit: int = 100_000
+    ) -> WhatIf:
+        """What would have become of the runs created since a moment, or in so many seconds, had retries been on.
+
+        Judged by the policies as they are now; the newest `limit` runs are looked at, 1,000,000 at most. `within`:
+        seconds in which the same task with the same arguments is a duplicate. Raises ValueError for a wrong limit.
+        """
+        return what_if.what_if(self._plugin, since, queue, within, limit)
 
     def check(self) -> List[invariants.Violation]:
         """What breaks the invariants of semantics.md section 2; an empty list where all is well."""

@@ -45,6 +45,8 @@ class Plugin:
         """What sends the callbacks there."""
         self.announcer: Any = None
         """What tells people of dead letters there, if alerts have destinations."""
+        self.on_beat: Callable[..., None] | None = None
+        """What adds beat's entries when beat starts."""
         self.monotonic: Callable[[], float] = time.monotonic
         """The clock that attempts are timed by; a sandbox has another."""
 
@@ -74,6 +76,14 @@ class Plugin:
             migrations.require(self._database)
             self._ready_in = os.getpid()
         return self._database
+
+    def db_beside(self, session: Any) -> Database:
+        """The same for a caller with a transaction: the tables of a SQLite file cannot be made while it is open."""
+        if self._ready_in != os.getpid() and self._database.is_sqlite:
+            from celery_jobs.store import transactions
+
+            transactions.require_tables(self._database, session)
+        return self.db
 
     def await_db(self) -> Database:
         """The jobs database, waiting for one that is away as long as it takes; raises SchemaOutdated."""
@@ -108,13 +118,20 @@ class Plugin:
         """
         if name.startswith("celery."):
             return False
-        task = self.app._tasks.get(name)
+        task = self._task(name)
         return bool(getattr(self._default_class if task is None else task, "is_job", False))
 
     def policy(self, task: str | None, queue: str, job: Level) -> Policy:
         """The retry policy of a job: job over task over queue (semantics.md section 3); raises ValueError."""
-        declared = getattr(self.app._tasks.get(task), "jobs_level", None) or Level()
+        declared = getattr(self._task(task), "jobs_level", None) or Level()
         return resolve(job, declared, self.settings.queue(queue).level)
+
+    def _task(self, name: str | None) -> Any:
+        """The registered task of a name, None where there is none; a registry of an app's own may have no `get`."""
+        try:
+            return self.app._tasks[name]
+        except KeyError:
+            return None
 
     @property
     def _default_class(self) -> Any:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs import batch, execution
 from celery_jobs.arguments import mask_reprs
 from celery_jobs.canvas import following_calls
-from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of
+from celery_jobs.delayed_delivery import plain_options
+from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of, queue_of_retry
 from celery_jobs.errors import DuplicateJob, InvalidJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
+from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
@@ -39,10 +41,15 @@ __all__ = ["install_seams"]
 def install_seams(plugin: Plugin) -> None:
     """Put the seams of the producer's side into an app."""
     app = plugin.app
-    app.send_task = _wrap_send_task(plugin, app.send_task)
+    app.send_task = _wrap_send_task(plugin, app.__dict__.get("send_task") or partial(_send_task_of_class, app))
     amqp = app.amqp
     amqp._create_task_sender = _wrap_sender_factory(plugin, amqp._create_task_sender)
     amqp.__dict__.pop("send_task_message", None)
+
+
+def _send_task_of_class(app: Celery, /, *args: Any, **options: Any) -> Any:
+    """The class's `send_task` as it is by then: Sentry patches it, and often after the app was made."""
+    return type(app).send_task(app, *args, **options)
 
 
 def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,6 +138,8 @@ class RecordingProducer:
         self._plugin = plugin
         self._producer = producer
         self._headers: dict[str, Any] = {}
+        self._unheard = False
+        """Whether nothing was published that an event could be about: no new job, or one that is told of later."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -145,14 +154,18 @@ class RecordingProducer:
         running, submission = execution.current(), submission_here.get() or Submission()
         if running is not None and running.is_retried_by(wire):
             running.following = self._retry(running, wire, body, options, submission)
+            self._unheard = True
             return None
         self._set_priority(options, submission)
-        message = capture(body, options, self._plugin.settings.max_payload_bytes)
-        job = self._job(wire, message, options, submission)
+        plain = plain_options(self._plugin.app.amqp.queues, options)
+        message = capture(body, plain, self._plugin.settings.max_payload_bytes)
+        job = self._job(wire, message, plain, submission)
         replaces = running is not None and running.is_replaced_by(wire)
         if not replaces and self._gather(wire, job, submission, running):
+            self._unheard = True
             return None
         enqueued = self._record(job)
+        self._unheard = enqueued.deduplicated
         submission.settle(enqueued)
         if running is not None and replaces:
             running.replaced_by = enqueued.job_id
@@ -187,7 +200,9 @@ class RecordingProducer:
                 options["priority"] = priority
 
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
+        running = execution.current()
         more: dict[str, Any] = {
+            **published_by(self._plugin.app, None if running is None else running.job.original_id),
             "priority": self._priority(options, submission),
             "send": sender_of(self._plugin).breaker.allows(),
         }
@@ -232,8 +247,7 @@ class RecordingProducer:
         submission: Submission,
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
-        assert enqueued.sent_at is not None
-        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at)
+        moments = moments_for(enqueued.due_at, enqueued.expires_at)
         plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)
@@ -243,6 +257,8 @@ class RecordingProducer:
 
     def _publish_event(self, body: Any, options: dict[str, Any]) -> None:
         """An event about a task message: nice to have, never an error of the enqueue."""
+        if self._unheard:
+            return
         sender = sender_of(self._plugin)
         if isinstance(body, dict) and "argsrepr" in self._headers and "args" in body:
             body = {**body, "args": self._headers["argsrepr"], "kwargs": self._headers["kwargsrepr"]}
@@ -254,19 +270,13 @@ class RecordingProducer:
     ) -> Any:
         from celery_jobs.store.chains import Next
 
+        queues = self._plugin.app.amqp.queues
+        options = plain_options(queues, options)
         counted = submission.delay is not None  # a countdown counts by the database's clock, from the finish
         return Next(
             delay=submission.delay or 0,
             scheduled_at=None if counted else wire.eta,
             message=capture(body, options, self._plugin.settings.max_payload_bytes),
-            queue=_queue_of_retry(running, options),
+            queue=queue_of_retry(queues, options, running.task.request.delivery_info or {}),
             expires_at=wire.expires_at,
         )
-
-
-def _queue_of_retry(running: execution.Execution, options: dict[str, Any]) -> str | None:
-    """The queue of a retry; None: the same. Through a named exchange Celery repeats the way, not the queue."""
-    exchange = options.get("exchange") or ""
-    way = (getattr(exchange, "name", exchange), options.get("routing_key"))
-    info = running.task.request.delivery_info or {}
-    return None if way == (info.get("exchange"), info.get("routing_key")) and way[0] else queue_of(options)

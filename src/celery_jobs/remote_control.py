@@ -50,7 +50,8 @@ class JobsControl(Control):  # type: ignore[misc]
 
 
 def install(app: Celery) -> None:
-    """Give an app this remote control, mixed with its own where it has one."""
+    """Give an app this remote control, mixed with its own where it has one; an app that was pickled has it already."""
     own = symbol_by_name(app.control_cls)
-    app.control_cls = JobsControl if own is Control else type(own.__name__, (JobsControl, own), {})
-    app.__dict__.pop("control", None)
+    if not issubclass(own, JobsControl):
+        app.control_cls = JobsControl if own is Control else type(own.__name__, (JobsControl, own), {})
+        app.__dict__.pop("control", None)

@@ -57,6 +57,7 @@ def _tolerant(backend: Any, mark: Callable[..., Any]) -> Callable[..., Any]:
 def _away(backend: Any) -> tuple[type[BaseException], ...]:
     """What a backend raises when its server is away; what it raises of a result that it cannot keep is not here."""
     own = (*getattr(backend, "connection_errors", ()), *getattr(backend, "channel_errors", ()))
-    sql = sys.modules.get("sqlalchemy.exc")
+    sql, django = sys.modules.get("sqlalchemy.exc"), sys.modules.get("django.db.utils")
     database = () if sql is None else (sql.DBAPIError,)
-    return (OSError, OperationalError, BackendError, StoreUnavailable, *own, *database)
+    of_django = () if django is None else (django.OperationalError, django.InterfaceError)
+    return (OSError, OperationalError, BackendError, StoreUnavailable, *own, *database, *of_django)

@@ -16,9 +16,11 @@ from kombu.exceptions import BatchPublishError, KombuError
 
 from celery_jobs import failpoints
 from celery_jobs.breaker import Breaker
+from celery_jobs.delayed_delivery import held_way
 from celery_jobs.envelope import headers_for, properties_for
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.task_events import publish_event, publish_sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -74,11 +76,29 @@ class Sender:
         with self.plugin.app.producer_or_acquire(producer) as given:
             return self.guarded(given, lambda: _on_a_live_connection(given, lambda: _declare_replies(backend, given)))
 
-    def send(self, jobs: Iterable[Outgoing]) -> int:
-        """Send stored jobs, which the store has marked as sent; gives how many went out."""
-        rest = iter(jobs)
+    def send(self, jobs: Iterable[Outgoing], announce: bool = False) -> int:
+        """Send stored jobs, which the store has marked as sent; gives how many went out.
+
+        `announce`: also tell those who listen to Celery's events, who have not heard that they are.
+        """
+        rest, went = iter(jobs), 0
         with self.plugin.app.producer_pool.acquire(block=True) as producer:
-            return sum(self._send(producer, batch) for batch in iter(lambda: list(islice(rest, BATCH)), []))
+            for batch in iter(lambda: list(islice(rest, BATCH)), []):
+                if announce:  # first: said late, it would be taken for the news
+                    self._announce(producer, batch)
+                went += self._send(producer, batch)
+        return went
+
+    def announce(self, jobs: Sequence[Outgoing]) -> None:
+        """Tell those who listen to Celery's events of stored jobs, sent or held."""
+        with self.plugin.app.producer_pool.acquire(block=True) as producer:
+            self._announce(producer, jobs)
+
+    def say(self, hostname: str, kind: str, **fields: Any) -> None:
+        """Tell those who listen to Celery's events what a worker, which they know by its name, cannot tell."""
+        if self.breaker.allows():
+            with self.plugin.app.producer_pool.acquire(block=True) as producer:
+                self.guarded(producer, lambda: publish_event(self.plugin.app, producer, hostname, kind, fields))
 
     def send_now(self, job_ids: list[str]) -> int:
         """Send those of the jobs that are pending and unsent; gives how many went out."""
@@ -92,12 +112,17 @@ class Sender:
         """Send jobs that their transition has marked as sent; gives how many went out."""
         from celery_jobs.store import sends
 
-        return self.send(sends.fetch(self.plugin.db, job_ids))
+        return self.send(sends.fetch(self.plugin.db, job_ids), announce=True)
+
+    def _announce(self, producer: Producer, jobs: Sequence[Outgoing]) -> None:
+        """Nice to have, never an error of the job."""
+        if jobs and self.plugin.app.conf.task_send_sent_event and self.breaker.allows():
+            self.guarded(producer, lambda: publish_sent(self.plugin.app, producer, jobs))
 
     def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
         """Send a batch in one go where the transport can; what fails is marked unsent."""
         if len(jobs) > 1 and self.breaker.allows() and producer.supports_batch_publish:
-            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(job) for job in jobs])):
+            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(producer, job) for job in jobs])):
                 return len(jobs)
             self.note_unsent(jobs)
             return 0
@@ -106,23 +131,31 @@ class Sender:
         return len(jobs) - len(failed)
 
     def _send_one(self, producer: Producer, job: Outgoing) -> bool:
-        body, options = self._message(job)
+        body, options = self._message(producer, job)
         return self.publish(producer, body, **options)
 
-    def _message(self, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
+    def _message(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
         message = job.message
+        exchange, routing_key = self._way(producer, job)
         options = {
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,
             "compression": message.compression,
             "headers": headers_for(job),
-            "exchange": message.exchange,
-            "routing_key": message.routing_key,
+            "exchange": exchange,
+            "routing_key": routing_key,
             "delivery_mode": message.delivery_mode,
             "declare": self._declare(job),
             **properties_for(job),
         }
         return message.body, options
+
+    def _way(self, producer: Producer, job: Outgoing) -> tuple[str, str]:
+        message = job.message
+        if producer.connection.transport.driver_type != "amqp":
+            return message.exchange, message.routing_key
+        queues = self.plugin.app.amqp.queues
+        return held_way(queues, job.queue, message.exchange, message.routing_key, job.wait)
 
     def note_unsent(self, jobs: Sequence[Outgoing | Enqueued]) -> None:
         """Mark jobs unsent after a send that failed; without a database the redispatcher finds them later."""

@@ -72,6 +72,10 @@ class JobTask(Task):  # type: ignore[misc]
             tracer = surviving(plugin, execution.traced(plugin, self, tracer))
         self.__dict__["_traced"] = tracer
 
+    @__trace__.deleter
+    def __trace__(self) -> None:
+        self.__dict__.pop("_traced", None)
+
     def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:
         """Celery's retry, of which only Celery's own retries count against `max_retries`.
 
@@ -146,7 +150,7 @@ def _level_of(cls: type[JobTask]) -> Level:
     problems = [
         f"task {cls.name}: {name} is not an option of a task; did you mean {near[0]}?"
         for name in vars(cls)
-        if name not in _OPTIONS and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
+        if not hasattr(JobTask, name) and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
     ]
     given: Any = cls.no_retry_for
     if not isinstance(given, tuple | list) or not all(map(_is_exception, given)):

@@ -5,6 +5,7 @@ After the commit, and again by a service where it was lost; telling twice is har
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Context
@@ -14,8 +15,10 @@ from kombu.utils import json
 from celery_jobs import failpoints
 from celery_jobs.envelope import decode_body, decode_headers
 from celery_jobs.events import Kind, emit
+from celery_jobs.publisher import ending
+from celery_jobs.sending import sender_of
 from celery_jobs.states import FailureReason, FinalStatus
-from celery_jobs.store import endings, reads
+from celery_jobs.store import endings, reads, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Job, Message
 
-__all__ = ["cancel_waiting", "expire", "tell", "tell_untold"]
+__all__ = ["cancel_waiting", "expire", "tell", "tell_lost", "tell_untold"]
 
 
 def expire(plugin: Plugin, job_id: str) -> bool:
@@ -54,6 +57,13 @@ def tell_untold(plugin: Plugin, limit: int) -> int:
     return len(untold)
 
 
+def tell_lost(plugin: Plugin, job_id: str, worker: str | None = None) -> None:
+    """Tell those who listen to Celery's events that a job waits again, whose worker was lost."""
+    chain = reads.attempts(plugin.db, reads.find_original(plugin.db, job_id) or "", answers=False)
+    for job in chain[-1:]:
+        _say(plugin, worker, "task-retried", uuid=job.task_id, name=job.task, exception="WorkerLostError", traceback="")
+
+
 def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     """Mark a chain's end in the result backend as a worker would: SUCCESS, REVOKED, or FAILURE with errbacks.
 
@@ -68,11 +78,15 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
         emit(Kind(f"job.{original.final_status}"), last, error=plugin.masked(last.error_message))
     message = reads.message_of(plugin.db, last.id)
     try:
-        _mark(plugin, original, last, message)
+        with ending(original_id):
+            _mark(plugin, original, last, message)
         failpoints.reach("tell.told")
     except Exception as error:
         emit(Kind.UNTOLD, last, error=plugin.masked(repr(error)))
         return False
+    finally:
+        _leave_django()
+    _say_end(plugin, original, last)
     endings.mark_told(plugin.db, original_id)
     return True
 
@@ -90,6 +104,35 @@ def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> 
         backend.mark_as_revoked(last.task_id, reason, request=context, store_result=store)
     else:
         backend.mark_as_failure(last.task_id, _error(last), request=context, store_result=store)
+
+
+def _say_end(plugin: Plugin, original: Job, last: Job) -> None:
+    """What a worker says of an end: a success it has said itself."""
+    task = {"uuid": last.task_id, "name": last.task}
+    if original.final_status == FinalStatus.CANCELLED:
+        if last.started_at is not None:  # it may be known as failed, which only a retry takes back
+            _say(plugin, last.worker, "task-retried", **task, exception="cancelled", traceback="")
+        expired = last.failure_reason == FailureReason.EXPIRED
+        _say(plugin, last.worker, "task-revoked", **task, terminated=False, signum=None, expired=expired)
+    elif original.final_status != FinalStatus.SUCCESS:
+        error = {"exception": plugin.masked(repr(_error(last))), "traceback": plugin.masked(last.traceback) or ""}
+        _say(plugin, last.worker, "task-failed", **task, **error)
+
+
+def _say(plugin: Plugin, worker: str | None, kind: str, **fields: Any) -> None:
+    """Say it in the name of a worker that listeners know: they would take any other name for a worker as well."""
+    hostname = workers.name_for(plugin.db, worker)
+    if hostname is not None:
+        sender_of(plugin).say(hostname, kind, **fields)
+
+
+def _leave_django() -> None:
+    """Give up Django's connection: outside of its requests nobody else does, nor replaces one that has died."""
+    conf = sys.modules.get("django.conf")
+    if conf is not None and conf.settings.configured:
+        from django.db import close_old_connections
+
+        close_old_connections()
 
 
 def _context(plugin: Plugin, job: Job, message: Message | None) -> Context:

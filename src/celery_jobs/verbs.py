@@ -167,7 +167,7 @@ class Fire(Verb):
         allowed, refused = self._judge(chains)
         if allowed and not dry_run:
             waited, outgoing = sends.fire(self.db, [chain[0].id for chain in allowed])
-            sender_of(self.plugin).send(outgoing)
+            sender_of(self.plugin).send(outgoing, announce=True)
             for chain in allowed:
                 if chain[0].id in waited:
                     emit(Kind.FIRED, chain[-1])

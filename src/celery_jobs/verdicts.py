@@ -39,11 +39,11 @@ class OfChain(Protocol):
     def retry_policy(self) -> dict[str, Any] | None: ...
 
 
-def left_to_autoretry(task: Any, error: Exception) -> bool:
-    """Whether Celery's `autoretry_for` retries an exception of a task, and not the policy."""
+def left_to_autoretry(task: Any, kind: type[BaseException]) -> bool:
+    """Whether Celery's `autoretry_for` retries exceptions of this class for a task, and not the policy."""
     wanted = tuple(getattr(task, "autoretry_for", ()) or ())
     unwanted = tuple(getattr(task, "dont_autoretry_for", ()) or ())
-    return hasattr(task, "_orig_run") and isinstance(error, wanted) and not isinstance(error, unwanted)
+    return hasattr(task, "_orig_run") and issubclass(kind, wanted) and not issubclass(kind, unwanted)
 
 
 def next_by_policy(plugin: Plugin, job: OfChain, error: BaseException, task: Any) -> Next | None:
@@ -101,8 +101,8 @@ def _reason(task: Any, error: BaseException) -> FailureReason:
     return FailureReason.EXCEPTION
 
 
-def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> None:
-    """Send a retry that is due soon, and tell what happened."""
+def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> bool:
+    """Send a retry that is due soon, and tell what happened; whether there is a retry."""
     from celery_jobs.sending import sender_of
     from celery_jobs.store.chains import Ended
 
@@ -117,3 +117,5 @@ def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> 
         if outcome.sent_at is not None:
             with suppress(StoreUnavailable):  # the redispatcher sends it then
                 sender_of(plugin).send_stored([outcome.job_id])
+        return True
+    return False

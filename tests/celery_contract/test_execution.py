@@ -10,6 +10,7 @@ from celery import Task, chain
 from celery.signals import task_prerun
 
 from celery_jobs import Jobs, JobTask, NoRetry
+from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
 from celery_jobs.sending import sender_of
 from celery_jobs.store import sends
@@ -181,6 +182,22 @@ def test_a_producer_without_the_plugin_is_adopted(new_app: MakeApp) -> None:
         assert result.get(timeout=10) == "hello"
         run = ended(app, result.id)
     assert (run.final_status, run.attempt_number, run.task_id) == ("success", 2, result.id)
+
+
+def test_a_message_whose_mark_is_no_id_is_one_without_a_mark(new_app: MakeApp) -> None:
+    app, plain = new_app(), new_app(install=False)
+
+    @app.task(name="echo")
+    def echo(text: str) -> str:
+        return text
+
+    marks: list[Any] = ["nonsense", 7, {"id": 7}]
+    for mark in marks:
+        plain.send_task("nobodys", headers={JOB_HEADER: mark})
+    results = [plain.send_task("echo", (str(mark),), headers={JOB_HEADER: mark}) for mark in marks]
+    with working(app):
+        assert [result.get(timeout=10) for result in results] == [str(mark) for mark in marks]
+        assert [ended(app, result.id).final_status for result in results] == ["success"] * 3
 
 
 @pytest.mark.parametrize("protocol", [1, 2])

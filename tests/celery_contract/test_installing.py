@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import subprocess
 import sys
+import weakref
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Celery
 from celery.beat import Service
+from celery.exceptions import NotRegistered
 
 import celery_jobs
+from celery_jobs import JobTask
 from celery_jobs.beat import beat_schedule
 from celery_jobs.errors import InvalidSettings, NotInstalled
 from celery_jobs.plugin import plugin_of
 from celery_jobs.settings import Settings
 from celery_jobs.store import workers
-from tests.apps import working
+from tests.apps import make_app, working
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.celery_contract.conftest import MakeApp
@@ -42,6 +48,43 @@ def test_installing_too_late_is_refused_and_says_how_to_mend_it() -> None:
     early.name  # noqa: B018  evaluates the task
     with pytest.raises(NotInstalled, match="right where the app is made"):
         celery_jobs.install(app)
+
+
+def test_an_app_that_was_pickled_is_installed_with_its_first_task(app: Celery) -> None:
+    """As where a pool's processes are spawned and not forked."""
+    copy = pickle.loads(pickle.dumps(app))
+
+    @copy.task(name="late")
+    def late() -> None: ...
+
+    assert isinstance(late, JobTask)
+    assert plugin_of(copy).manages("late")
+    assert type(copy.control) is type(app.control)
+
+
+def test_an_app_that_nobody_has_any_more_is_gone(broker_url: str, new_sqlite_database: Callable[[], str]) -> None:
+    """As Celery's own are: a test suite makes one for each of its tests."""
+    app = make_app(broker_url, new_sqlite_database())
+
+    @app.task(name="add", shared=False)
+    def add() -> None: ...
+
+    add.delay()
+    plugin_of(app).unchecked_db.dispose()
+    app.close()
+    gone = weakref.ref(app)
+    del app, add
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_registry_of_an_apps_own_needs_no_get(app: Celery) -> None:
+    class Registry:
+        def __getitem__(self, name: str) -> Any:
+            raise NotRegistered(name)
+
+    app._tasks = Registry()
+    assert plugin_of(app).manages("sent.by.name")
 
 
 def test_an_app_without_the_plugin_is_told_what_to_call() -> None:
@@ -129,6 +172,15 @@ def test_a_tick_of_beat_runs_its_service_once_an_interval(app: Celery) -> None:
         first = app.tasks["celery_jobs.promoter"].apply_async(queue="celery-jobs", ignore_result=False)
         second = app.tasks["celery_jobs.promoter"].apply_async(queue="celery-jobs", ignore_result=False)
         assert (first.get(timeout=10), second.get(timeout=10)) == (0, None)
+
+
+def test_a_tick_expires_after_an_interval_also_where_a_scheduler_drops_the_entrys_option(app: Celery) -> None:
+    """As django-celery-beat's does."""
+    ours = beat_schedule(plugin_of(app).settings)
+    app.finalize()
+    assert {name: app.tasks[entry["task"]].expires for name, entry in ours.items()} == {
+        name: entry["schedule"] for name, entry in ours.items()
+    }
 
 
 def test_the_command_is_an_entry_point_of_celery() -> None:

@@ -125,6 +125,13 @@ def test_what_is_due_within_60_s_is_sent_with_its_eta(app: Celery, add: Any, bro
     assert timedelta(seconds=58) < remaining <= timedelta(seconds=60)
 
 
+def test_a_callers_eta_is_sent_as_it_is_to_the_microsecond(app: Celery, add: Any, broker_url: str) -> None:
+    eta = datetime.now(UTC) + timedelta(seconds=50)
+    add.apply_async((1,), eta=eta)
+    (message,) = messages(broker_url)
+    assert message["headers"]["eta"] == eta.isoformat()
+
+
 def test_an_eta_in_the_past_is_now(app: Celery, add: Any) -> None:
     add.apply_async((1,), eta=datetime(2020, 1, 1, tzinfo=UTC))
     assert rows(app)[0].sent_at is not None
@@ -261,3 +268,20 @@ def test_a_name_that_no_database_keeps_is_refused_before_anything_is_written(
     with pytest.raises(InvalidJob, match=option):
         add.apply_async((1, 2), **{option: name})
     assert (rows(app), messages(broker_url)) == ([], [])
+
+
+def test_a_patch_of_the_apps_class_holds_for_calls_by_name_though_it_came_later(
+    app: Celery, add: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Sentry patches it."""
+    called: list[str] = []
+    original = type(app).send_task
+
+    def patched(self: Celery, name: str, *args: Any, **options: Any) -> Any:
+        called.append(name)
+        return original(self, name, *args, **options)
+
+    monkeypatch.setattr(type(app), "send_task", patched)
+    app.send_task("add", (1, 2))
+    assert called == ["add"]
+    assert [row.task for row in rows(app)] == ["add"]

@@ -64,6 +64,7 @@ def test_the_lease_is_that_of_the_queue_not_of_the_routing_key(new_app: MakeApp,
         ("shop", "order.new", "orders"),
         ("shop", "order.old", "order.old"),
         ("celery_delayed_4", ".".join(["0"] * 28) + ".orders", "orders"),
+        ("celery_delayed_4", ".".join(["0"] * 28) + ".order.new", "orders"),
     ],
 )
 def test_the_queue_is_read_from_exchange_and_routing_key(

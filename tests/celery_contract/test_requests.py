@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from celery.contrib.testing.mocks import TaskMessage
 from celery.worker.request import create_request_cls
 
 from celery_jobs import Jobs
@@ -56,3 +57,23 @@ def test_celery_makes_a_class_whose_on_success_calls_no_other(app: Celery) -> No
     pool = SimpleNamespace(apply_async=None)
     made = create_request_cls(JobRequest, app.tasks["works"], pool, "here", None, app=app)
     assert made.__dict__["on_success"].__wrapped__.__qualname__.startswith("create_request_cls")
+
+
+def test_celerys_testing_tools_make_messages_for_our_requests(app: Celery) -> None:
+    """Their messages are Mocks: what Celery asks of a message may be asked, and no more."""
+
+    @app.task(name="works", shared=False)
+    def works() -> None:
+        pass
+
+    assert JobRequest(TaskMessage("works"), app=app, task=app.tasks["works"]).name == "works"
+
+
+def test_a_tracer_can_be_taken_away_as_from_any_task(app: Celery) -> None:
+    @app.task(name="works", shared=False)
+    def works() -> None:
+        pass
+
+    works.__trace__ = lambda: None
+    del works.__trace__
+    assert works.__trace__ is None

@@ -12,6 +12,8 @@ from unittest.mock import patch
 import click
 
 from celery_jobs.__main__ import main as package_command
+from celery_jobs.store.migrations import VERSION_TABLE
+from celery_jobs.store.tables import metadata
 
 __all__ = ["require_command"]
 
@@ -31,6 +33,8 @@ def require_command(words: list[str]) -> None:
             pass  # everybody's own
         case ["python", "-m", "tests.chaos", *rest]:
             _require_chaos(rest)
+        case ["psql", "shop", "-c", statement]:
+            _require_drop(statement)
         case ["pytest", *paths]:  # without paths: the page's own tests, which test_snippets runs
             assert all((ROOT / path).exists() for path in paths), paths
         case _:
@@ -57,6 +61,13 @@ def _require_build(words: list[str]) -> None:
     built = re.search(r"-m sphinx (.*?) docs ", (ROOT / ".ci" / "check").read_text())
     assert built, ".ci/check builds no site"
     assert set(built[1].split()) - {"-q", "-E"} == set(words[:-2])
+
+
+def _require_drop(statement: str) -> None:
+    """tests/adoption drops the tables, with these words; here they are those that there are."""
+    dropped = re.fullmatch(r"DROP TABLE ([a-z_, ]+)", statement)
+    assert dropped, statement
+    assert dropped[1].split(", ") == sorted([*metadata.tables, VERSION_TABLE])
 
 
 def _require_extras(wanted: list[str]) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ROOT = DOCS.parent
 BROKER = "redis://localhost:6379/0"
 POSTGRES = "postgresql+psycopg://shop@localhost/shop"
-NOT_RUN = {"{toctree}", "{eval-rst}"}
+NOT_RUN = {"{toctree}", "{eval-rst}", "{literalinclude}"}
+"""What is quoted is run where it stands: tests/examples."""
 WARNINGS = (
     "-W",
     "error",

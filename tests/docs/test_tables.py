@@ -23,6 +23,7 @@ from celery_jobs.store import dead_letters
 from celery_jobs.store.rows import Job
 from celery_jobs.store.stats import ErrorGroup
 from celery_jobs.testing.responses import Fault
+from celery_jobs.what_if import Forecast, WhatIf
 from tests.docs.pages import blocks_of, cells, code_in, text_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "What became of an item", outcome
     yield "The error of an item", outcome["error"]
     yield "A group of errors", ErrorGroup("t", "E", None, None, 1, moment, moment).to_json()
+    forecast = Forecast("celery", "t")
+    yield "A forecast", forecast.to_json()
+    yield "All forecasts", WhatIf(moment, True, 60, 1, (forecast,)).to_json()
     yield "What a bulk verb did", celery_jobs.BulkResult("replay", 0, 0, {}).to_json()
 
 
@@ -194,6 +198,7 @@ def test_the_reference_of_the_command_line_is_made_of_the_commands() -> None:
 def test_the_pages_use_public_names() -> None:
     for page in (
         "quickstart.md",
+        "adopting.md",
         "callbacks.md",
         "semantics.md",
         "enqueueing.md",

@@ -56,3 +56,28 @@ def third_time(self: Any, file: str, gate: str) -> str:
     while not Path(gate).exists():
         time.sleep(0.02)
     return "done"
+
+
+@app.task(bind=True, max_retries=None)
+def asks_again(self: Any, attempts: str) -> int:
+    """Ask for a retry, with and without a countdown, until it is so many attempts."""
+    done = int(self.request.retries) + 1
+    if done < int(attempts):
+        raise self.retry(countdown=done % 2)
+    return done
+
+
+@app.task(bind=True)
+def asks_for_an_hour(self: Any) -> str:
+    """Ask for a retry in an hour, once."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=3600)
+    return "an hour later"
+
+
+@app.task
+def fails_after_file(path: str) -> None:
+    """Wait for a file, and fail."""
+    while not Path(path).exists():
+        time.sleep(0.02)
+    raise ValueError("after all")

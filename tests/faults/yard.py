@@ -11,8 +11,7 @@ from sqlalchemy import select
 
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import reads
-from celery_jobs.store.db import Database
-from celery_jobs.store.enqueue import seconds_until
+from celery_jobs.store.db import Database, seconds_until
 from celery_jobs.store.tables import jobs, services
 from tests.apps import make_app
 from tests.faults.clockwork import CLOCK, SETTINGS
@@ -45,8 +44,8 @@ class Yard:
         self.broker_url = broker_url
         self.database_url = database_url
         self.folder = folder
+        self.results = settings.pop("result_backend", "rpc://" if broker_url.startswith("amqp") else broker_url)
         self.settings = QUICK | settings
-        self.results = "rpc://" if broker_url.startswith("amqp") else broker_url
         self.app = self.caller(broker_url)
         self.db = Database(database_url)
         self.notes = folder / "notes"

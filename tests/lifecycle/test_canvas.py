@@ -47,6 +47,16 @@ def test_a_chain_ends_where_a_step_is_dead_lettered(shop: Shop) -> None:
         shop.jobs.get(result.id)
 
 
+def test_a_frozen_chord_that_is_applied_again_runs_again_and_so_does_its_body(shop: Shop) -> None:
+    canvas = chord([shop.task("add").s(1, 2), shop.task("add").s(3, 4)], shop.task("total").s())
+    canvas.freeze()
+    for reuse in (0, 1):
+        result = canvas.apply_async()
+        body = shop.wait(result, lambda rows, reuse=reuse: rows[0].reuse == reuse and rows[0].ended_at is not None)
+        assert verdicts(body) == AT_ONCE
+        assert [shop.original(member).reuse for member in result.parent.children] == [reuse] * 2
+
+
 def test_a_group_waits_for_its_retries(shop: Shop) -> None:
     later = shop.task("works_on_attempt")
     result = group(later.s(1, 10), later.s(2, 20), later.s(3, 30)).apply_async()

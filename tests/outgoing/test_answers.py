@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import select
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
@@ -90,6 +91,14 @@ def test_headers_cannot_change_what_is_sent_besides_them(headers: dict[str, str]
 def test_one_request_after_another_uses_one_connection(client: Client) -> None:
     with serving(answers(answer(b"one"), answer(b"", 204, Content_Length=None), answer(b"three"))) as server:
         assert [fetch(client, "GET", server.url, timeout=2).body for _ in range(3)] == [b"one", b"", b"three"]
+    assert server.visits == 1
+
+
+def test_a_connection_is_used_again_where_there_is_no_poll(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, and where eventlet has taken it out."""
+    monkeypatch.delattr(select, "poll")
+    with serving(answers(answer(b"one"), answer(b"two"))) as server:
+        assert [fetch(client, "GET", server.url, timeout=2).body for _ in range(2)] == [b"one", b"two"]
     assert server.visits == 1
 
 

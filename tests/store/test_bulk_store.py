@@ -54,7 +54,7 @@ def test_many_are_stored_as_one_would_be(db: Database) -> None:
     for job, one, other in zip(many, made, singly, strict=True):
         assert (one.job_id, one.task_id) == (job.id, job.task_id)
         assert (one.deduplicated, one.sent_at is None) == (other.deduplicated, other.sent_at is None)
-        assert abs(one.wait - other.wait) < 1
+        assert (one.due_at is None) == (other.due_at is None)
         mine, its = stored(db, one.job_id), stored(db, other.job_id)
         for name in type(mine).__slots__:
             assert name in varying or getattr(mine, name) == getattr(its, name), name
@@ -178,7 +178,7 @@ def test_fire_makes_due_what_waits_and_sends_what_is_not_on_its_way(db: Database
     waited, outgoing = sends.fire(db, [held, sent, soon, running, done, retried.id, new_id()])
     assert waited == {held, sent, soon, retried.id}
     assert {out.job_id for out in outgoing} == {held, soon, following}
-    assert {out.wait for out in outgoing} == {0}
+    assert {out.due_at for out in outgoing} == {None}
     assert stored(db, sent).send_count == 1
     assert sends.fire(db, [held, soon, retried.id]) == ({held, soon, retried.id}, [])
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import update
 
 from celery_jobs.ids import new_id
-from celery_jobs.store import endings, workers
+from celery_jobs.store import endings, reads, workers
 from celery_jobs.store.attempts import Unclaimed
 from celery_jobs.store.attempts import claim as try_claim
 from celery_jobs.store.db import now
@@ -31,6 +33,15 @@ def test_a_worker_that_beats_lives(db: Database) -> None:
     shift(db, 50)
     assert declare_dead(db, SILENCE) == []
     assert workers.live_queues(db) == {"shop", "mail"}
+
+
+@pytest.mark.parametrize("ahead", [-30, 0, 30])
+def test_clocks_that_agree_as_far_as_an_answer_tells_are_the_same(
+    db: Database, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    theirs = timedelta(seconds=ahead)
+    monkeypatch.setattr(reads, "database_time", lambda _: datetime.now(UTC) - theirs)
+    assert workers.ahead(db) == (pytest.approx(ahead, abs=5) if ahead else 0)
 
 
 def test_a_silent_worker_is_declared_dead_and_must_register_anew(db: Database) -> None:

@@ -13,6 +13,7 @@ from celery_jobs.cli.parameters import WINDOW
 from celery_jobs.cli.screen import Screen, print_json
 from celery_jobs.cli.tables import Column, print_table
 from celery_jobs.cli.text import age, error_line, moment, one_line, span
+from celery_jobs.cli.what_if import print_what_if, refuse_without, what_if_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,17 +68,25 @@ def queues(context: click.Context, json: bool) -> None:
 
 @click.command()
 @windowed
+@what_if_options
 @as_json
 @door
-def stats(context: click.Context, window: float, json: bool) -> None:
+def stats(context: click.Context, window: float, what_if: bool, json: bool, **asked: Any) -> None:
     """Counts, rates and what jobs died of.
 
     The states of each queue, what ended lately and how much of it a minute, and the dead letters by their error.
+    With --what-if nothing of that: what would have become of the runs that failed with retries off, and which runs look
+    like duplicates.
 
     \b
       celery -A shop jobs stats --window 15m
+      celery -A shop jobs stats --what-if --since 7d
     """
+    refuse_without(context, what_if)
     jobs = jobs_of(context)
+    if what_if:
+        print_what_if(jobs.what_if(**asked), json)
+        return
     found, errors = jobs.queues(window), jobs.error_groups()
     if json:
         print_json(_objects(found, errors, window))

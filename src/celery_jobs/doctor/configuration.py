@@ -63,7 +63,8 @@ def retries_off(plugin: Plugin) -> Iterator[tuple[str, str]]:
     if not any(queue.retries_enabled for queue in (settings.queue_defaults, *settings.queues.values())):
         yield (
             "retries are turned off for every queue: a failed job ends at its first failure",
-            "set retries_enabled in jobs_queue_defaults or jobs_queues, if that is not what you want",
+            "set retries_enabled in jobs_queue_defaults or jobs_queues, if that is not what you want; "
+            "`jobs stats --what-if` tells what retries would have done",
         )
 
 

@@ -120,6 +120,8 @@ class BoundedStream(httpcore.NetworkStream):
     def _is_readable(self) -> bool:
         if self._socket.fileno() < 0:
             return True
+        if not hasattr(select, "poll"):  # on Windows, and where eventlet has taken it out
+            return bool(select.select([self._socket], [], [], 0)[0])
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))

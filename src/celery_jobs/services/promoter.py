@@ -31,7 +31,7 @@ class Promoter(Service):
         while batch == limit:
             due = sends.take_due(self.plugin.db, queue, ahead, limit)
             batch, ahead = len(due), 0
-            went = sender_of(self.plugin).send(due)
+            went = sender_of(self.plugin).send(due, announce=True)
             for job in due:
                 emit(Kind.PROMOTED, job, job_id=job.job_id)
             sent += went

@@ -8,7 +8,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import endings, services, workers
-from celery_jobs.telling import tell
+from celery_jobs.telling import tell, tell_lost
 
 __all__ = ["Reaper"]
 
@@ -48,7 +48,8 @@ class Reaper(Service):
     def _bring_back(self, worker: str) -> int:
         jobs = workers.running(self.plugin.db, worker, BATCH)
         for job_id in jobs:
-            self._settle(job_id, endings.lose(self.plugin.db, job_id, self.settings.max_losses, worker=worker))
+            lost = endings.lose(self.plugin.db, job_id, self.settings.max_losses, worker=worker)
+            self._settle(job_id, lost, worker)
         if len(jobs) < BATCH:
             workers.bury(self.plugin.db, worker, self.settings.worker_timeout)
         return len(jobs)
@@ -60,9 +61,10 @@ class Reaper(Service):
             self._settle(job_id, lost)
         return len(leases)
 
-    def _settle(self, job_id: str, outcome: endings.Ended | bool) -> None:
+    def _settle(self, job_id: str, outcome: endings.Ended | bool, worker: str | None = None) -> None:
         if isinstance(outcome, endings.Ended):
             tell(self.plugin, outcome.original_id)
         elif outcome:
             emit(Kind.LOST, job_id=job_id)
+            tell_lost(self.plugin, job_id, worker)
             sender_of(self.plugin).send_now([job_id])

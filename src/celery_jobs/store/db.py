@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,16 +26,22 @@ from celery_jobs.store.postgresql import make_engine as postgresql_engine
 from celery_jobs.store.sqlite import make_engine as sqlite_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Table
     from sqlalchemy.dialects.postgresql.dml import Insert as PostgresInsert
     from sqlalchemy.dialects.sqlite.dml import Insert as SqliteInsert
 
-__all__ = ["Database", "insert_into", "now", "seconds_until"]
+__all__ = ["AfterCommit", "Database", "Lending", "insert_into", "now", "seconds_until"]
 
 T = TypeVar("T")
+
+AfterCommit = Callable[[Callable[[], None]], None]
+"""Takes what is to be done once a caller's transaction is committed, and only then."""
+
+Lending = Callable[[Any], "AbstractContextManager[tuple[Connection, AfterCommit]]"]
+"""Gives what to write on, in place of a caller's transaction, and who takes what is to follow its commit."""
 
 ROOM = 25
 """Connections to a server that a process has at most where nothing else is said."""
@@ -77,6 +84,8 @@ class Database:
         self.url: URL = _with_driver(make_url(url))
         self.timeout = timeout
         self.clock = clock
+        self.lends: Lending | None = None
+        """What a sandbox makes of a transaction of a caller's own; None: it is joined."""
         self._engine: Engine | None = None
         self._pid = 0
         self._room = ROOM

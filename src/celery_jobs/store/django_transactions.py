@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,9 +19,9 @@ from celery_jobs.store.sqlite import provide_clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery_jobs.store.db import Database
+    from celery_jobs.store.db import AfterCommit, Database
 
-__all__ = ["is_django", "join"]
+__all__ = ["following", "is_django", "join", "lent"]
 
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2", "sqlite3": "sqlite"}
 """SQLAlchemy's names of the drivers that Django has, by the package of their errors."""
@@ -38,8 +39,7 @@ def join(
     """The connection of Django's, inside `atomic` also where none is open: a job is more than one row."""
     from django.db import transaction
 
-    django.ensure_connection()
-    with _engine(django).connect() as connection:
+    with lent(django) as connection:
         place = (django.alias, *(django.settings_dict.get(name) for name in ("HOST", "PORT", "NAME")))
         known = _known_places.setdefault(db, set())
         if place not in known:
@@ -53,6 +53,21 @@ def join(
 
 _known_places: WeakKeyDictionary[Database, set[tuple[Any, ...]]] = WeakKeyDictionary()
 """Django's databases that were found to be that of the jobs."""
+
+
+@contextmanager
+def following(django: Any) -> Iterator[tuple[AfterCommit, list[Callable[[], None]]]]:
+    """Who takes what is to follow the commit of Django's transaction, and what it has; inside `atomic`, as `join`."""
+    from django.db import transaction
+
+    with transaction.atomic(using=django.alias, savepoint=False):
+        yield partial(transaction.on_commit, using=django.alias), [act for _, act, *_ in django.run_on_commit]
+
+
+def lent(django: Any) -> Connection:
+    """Django's connection as SQLAlchemy's, to be closed again; raises InvalidJob for a driver that we do not know."""
+    django.ensure_connection()
+    return _engine(django).connect()
 
 
 def _engine(django: Any) -> Engine:

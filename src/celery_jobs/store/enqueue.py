@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from celery_jobs.states import Status
-from celery_jobs.store.db import insert_into, now, seconds_until
+from celery_jobs.store.db import insert_into, now
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Enqueued, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, messages, queues
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
+__all__ = ["due_at", "enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -61,7 +61,7 @@ def enqueue(db: Database, new: NewJob) -> Enqueued:
         values = {**_values_of(new), **_message_values(new.message)}
         row = db.run(lambda connection: _store.first(connection, values), within=within, point="enqueue", alone=True)
         if row is not None:
-            return Enqueued(new.id, new.task_id, row["sent_at"], max(0.0, row["wait"]), row["expires_at"])
+            return Enqueued(new.id, new.task_id, row["sent_at"], row["due_at"], row["expires_at"])
     return db.run(partial(insert_job, db, new), within=within, point="enqueue")
 
 
@@ -71,7 +71,7 @@ def _store_statement(is_sqlite: bool) -> Any:
     names = [f"message_{column.name}" for column in messages.c]
     made = [bindparam(name, type_=column.type) for name, column in zip(names, messages.c, strict=True)]
     message = messages.insert().from_select([c.name for c in messages.c], select(*made).select_from(job)).cte("message")
-    return select(job.c.sent_at, job.c.expires_at, job.c.wait).add_cte(message)
+    return select(job.c.sent_at, job.c.expires_at, job.c.due_at).add_cte(message)
 
 
 _store = Prepared(_store_statement)
@@ -126,7 +126,7 @@ def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> 
     if not new:
         return []
     rows = connection.execute(_insert_statement(db.is_sqlite), [_values_of(job) for job in new]).all()
-    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, max(0.0, row.wait), row.expires_at) for row in rows}
+    made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, row.due_at, row.expires_at) for row in rows}
     stored = [asdict(job.message) for job in new if job.id in made]
     if stored:
         connection.execute(messages.insert(), stored)
@@ -140,7 +140,7 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
         row = connection.execute(_insert_statement(db.is_sqlite), _values_of(new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
-            return Enqueued(new.id, new.task_id, row.sent_at, max(0.0, row.wait), row.expires_at)
+            return Enqueued(new.id, new.task_id, row.sent_at, row.due_at, row.expires_at)
         found = _existing(new, connection)
         if isinstance(found, Enqueued):
             return found
@@ -155,6 +155,11 @@ def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
         queues.c.paused_at.is_not(None),
         or_(queues.c.paused_until.is_(None), queues.c.paused_until > now()),
     )
+
+
+def due_at() -> ColumnElement[Any]:
+    """When a job is due; NULL where it is due already."""
+    return case((jobs.c.scheduled_at > now(), jobs.c.scheduled_at))
 
 
 def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: ColumnElement[bool]) -> dict[str, Any]:
@@ -189,8 +194,7 @@ def _insert_statement(is_sqlite: bool) -> Any:
         **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
     insert = insert_into(jobs, is_sqlite).values(values).on_conflict_do_nothing()
-    wait = seconds_until(jobs.c.scheduled_at).label("wait")
-    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, wait)
+    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
 
 
 _OF_ORIGINALS = ("original_id", "message_id", "status", "reuse")
@@ -217,7 +221,7 @@ def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
     newest = connection.execute(_newest_chain(new)).first()
     if newest is None:
         return 0
-    if newest.ended_at is None or new.adopted or _published_again(new, newest):
+    if newest.ended_at is None or new.adopted or _published_again(new, newest, connection):
         return _found(new, newest)
     return int(newest.reuse) + 1
 
@@ -226,6 +230,7 @@ _known = select(
     jobs.c.id,
     jobs.c.task_id,
     jobs.c.reuse,
+    jobs.c.created_at,
     jobs.c.ended_at,
     jobs.c.sent_at,
     messages.c.body,
@@ -252,8 +257,12 @@ def _found(new: NewJob, row: Row[Any]) -> Enqueued:
     return Enqueued(row.id, row.task_id, deduplicated=True, payload_mismatch=mismatch)
 
 
-def _published_again(new: NewJob, row: Row[Any]) -> bool:
-    """A canvas step that a re-run of its parent publishes again is the same job in any state."""
-    if new.root_id is None or new.root_id == new.task_id:
+def _published_again(new: NewJob, row: Row[Any], connection: Connection) -> bool:
+    """A canvas step that a re-run of its parent publishes again is the same job in any state.
+
+    What is older than its publisher was published by another, when a frozen canvas was applied before.
+    """
+    if not new.is_step or new.root_id is None or json.loads(row.headers).get("root_id") != new.root_id:
         return False
-    return bool(json.loads(row.headers).get("root_id") == new.root_id)
+    begun = connection.execute(select(jobs.c.created_at).where(jobs.c.id == new.publisher)).scalar_one_or_none()
+    return new.root_id != new.task_id if begun is None else bool(row.created_at >= begun)

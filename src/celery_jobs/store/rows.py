@@ -60,16 +60,20 @@ class NewJob:
     replay_of: str | None = None
     replay_reason: str | None = None
     adopted: bool = False
+    is_step: bool = False
+    """Published by a task's run or end, not by a caller."""
+    publisher: str | None = None
+    """The original of the chain whose run or end it is, if it is a job's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The job that an enqueue made or found. `wait`: seconds until it is due; `sent_at` None: hold it."""
+    """The job that an enqueue made or found. `due_at` None: it is due now; `sent_at` None: hold it."""
 
     job_id: str
     task_id: str
     sent_at: datetime | None = None
-    wait: float = 0
+    due_at: datetime | None = None
     expires_at: datetime | None = None
     deduplicated: bool = False
     payload_mismatch: bool = False
@@ -77,7 +81,7 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A stored job to be sent now: its message and what is set when sending. `wait`: seconds until due."""
+    """A stored job to be sent now: its message and what is set when sending. `due_at` None: it is due now."""
 
     job_id: str
     message: Message
@@ -86,9 +90,14 @@ class Outgoing:
     task_id: str
     retries: int
     priority: int
-    wait: float
+    due_at: datetime | None
     sent_at: datetime
     expires_at: datetime | None
+
+    @property
+    def wait(self) -> float:
+        """Seconds from its sending until it is due."""
+        return 0.0 if self.due_at is None else max(0.0, (self.due_at - self.sent_at).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

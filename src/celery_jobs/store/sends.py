@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_,
 
 from celery_jobs.states import Status
 from celery_jobs.store.db import now, seconds_until
-from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.enqueue import due_at, is_paused
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
@@ -138,7 +138,7 @@ def _outgoing(db: Database) -> Any:
             jobs.c[name].label(f"job_{name}")
             for name in ("id", "queue", "task", "task_id", "retries", "priority", "sent_at", "expires_at")
         ),
-        seconds_until(jobs.c.scheduled_at).label("job_wait"),
+        due_at().label("job_due_at"),
     ).join(messages, messages.c.id == jobs.c.message_id)
 
 
@@ -146,7 +146,7 @@ def _read(row: Row[Any]) -> Outgoing:
     values = row._mapping
     message = Message(**{name: values[name] for name in Message.__slots__})
     rest = {name.removeprefix("job_"): values[name] for name in values if name.startswith("job_")}
-    return Outgoing(job_id=rest.pop("id"), message=message, wait=max(0.0, rest.pop("wait")), **rest)
+    return Outgoing(job_id=rest.pop("id"), message=message, **rest)
 
 
 def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sqlite3
 import time
@@ -25,7 +26,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.02
 
 
 def make_engine(url: URL, clock: Callable[[], datetime]) -> Engine:
-    """An engine whose connections know `jobs_now(seconds)`, the clock's time."""
+    """An engine whose connections know `jobs_now(seconds)`, the clock's time, and `jobs_digest(bytes)`."""
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False})
     event.listen(engine, "connect", partial(_prepare, clock))
     event.listen(engine, "begin", _begin)
@@ -44,6 +45,7 @@ def provide_clock(connection: Any, clock: Callable[[], datetime]) -> None:
 def _prepare(clock: Callable[[], datetime], connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # the driver must not begin: _begin does
     provide_clock(connection, clock)
+    connection.create_function("jobs_digest", 1, lambda body: hashlib.sha256(body).hexdigest(), deterministic=True)
     _turn_on_log(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")

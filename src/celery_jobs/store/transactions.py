@@ -7,28 +7,25 @@ joined a wider transaction. So the transaction itself is told to call back: whoe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Connection, Engine, RootTransaction, TwoPhaseTransaction
 from sqlalchemy.orm import Session, scoped_session
 
 from celery_jobs.errors import InvalidJob
 from celery_jobs.store import django_transactions
+from celery_jobs.store.migrations import require_beside
 from celery_jobs.store.sqlite import provide_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from celery_jobs.store.db import Database
+    from celery_jobs.store.db import AfterCommit, Database
 
-__all__ = ["AfterCommit", "join"]
-
-AfterCommit = Callable[[Callable[[], None]], None]
-"""Takes what is to be done once the transaction is committed, and only then."""
+__all__ = ["following", "join", "require_tables"]
 
 
 def join(db: Database, session: Any) -> AbstractContextManager[tuple[Connection, AfterCommit]]:
@@ -37,9 +34,58 @@ def join(db: Database, session: Any) -> AbstractContextManager[tuple[Connection,
     `session`: a SQLAlchemy Session or Connection, or a Django connection. Raises InvalidJob for anything else, for one
     on another database than the jobs', and for one that commits each statement by itself.
     """
+    if db.lends is not None:
+        return db.lends(session)
     if django_transactions.is_django(session):
         return django_transactions.join(db, session, _require_same)
     return _join(db, _connection_of(session))
+
+
+@contextmanager
+def following(session: Any) -> Iterator[tuple[AfterCommit, list[Callable[[], None]]]]:
+    """Who takes what is to follow the commit of a caller's transaction, on whatever database, and what it has.
+
+    Raises InvalidJob where `join` does, for another database apart.
+    """
+    if django_transactions.is_django(session):
+        with django_transactions.following(session) as found:
+            yield found
+        return
+    connection = _connection_of(session)
+    _require_transaction(connection)
+    _heed_savepoints(connection)
+    waiting = _to_follow[connection] if isinstance(connection.get_transaction(), _Telling) else []
+    yield lambda act: _after_commit(connection, act), waiting
+
+
+def _heed_savepoints(connection: Connection) -> None:
+    """Have a savepoint that is rolled back take along what was to follow and came after it."""
+    if connection in _heeding:
+        return
+    _heeding.add(connection)
+    earlier: dict[str, int] = {}
+
+    def heed(_: Connection, cursor: Any, statement: str, *more: Any) -> None:
+        match statement.split():
+            case ["SAVEPOINT", name]:
+                earlier[name] = len(_to_follow.get(connection, ()))
+            case ["ROLLBACK", "TO", "SAVEPOINT", name]:
+                del _to_follow.get(connection, [])[earlier.get(name, 0) :]
+
+    event.listen(connection, "before_cursor_execute", heed)
+
+
+_heeding: WeakSet[Connection] = WeakSet()
+
+
+def require_tables(db: Database, session: Any) -> None:
+    """Raise SchemaOutdated where a transaction on SQLite has begun, and finds no tables of ours, or old ones."""
+    of_django = django_transactions.is_django(session)
+    with django_transactions.lent(session) if of_django else nullcontext(_connection_of(session)) as connection:
+        driver: Any = connection.connection.driver_connection
+        in_it = getattr(driver, "in_transaction", False)
+        if in_it and _identity(connection) == _file(str(db.url.database)) is not None:
+            require_beside(db, connection)
 
 
 def _connection_of(session: Any) -> Connection:
@@ -89,10 +135,17 @@ def _identity(connection: Connection) -> Any:
     """What two connections have in common where their `jobs` is one table, however their URLs are spelled."""
     if connection.dialect.name == "sqlite":
         files = {name: file for _, name, file in connection.execute(text("PRAGMA database_list"))}
-        status = os.stat(files["main"]) if files["main"] else None
-        return status and (status.st_dev, status.st_ino)
+        return _file(files["main"])
     found = connection.execute(_POSTGRESQL_IDENTITY).one()
     return tuple(found) if found.jobs is not None else None
+
+
+def _file(path: str) -> Any:
+    """What a file is known by under any name; None where there is none."""
+    if not os.path.exists(path):
+        return None
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 _POSTGRESQL_IDENTITY = text(

@@ -32,15 +32,19 @@ __all__ = [
     "heartbeat",
     "leases_run_out",
     "live_queues",
+    "name_for",
     "register",
     "running",
 ]
 
 
 def ahead(db: Database) -> float:
-    """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind."""
-    mine = datetime.now(UTC)
-    return (mine - reads.database_time(db)).total_seconds()
+    """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind.
+
+    At least so many: clocks that agree as far as an answer can tell are the same, and moments are left as they are.
+    """
+    asked, theirs, answered = datetime.now(UTC), reads.database_time(db), datetime.now(UTC)
+    return (min(max(theirs, asked), answered) - theirs).total_seconds()
 
 
 def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> str:
@@ -98,6 +102,18 @@ def dead(db: Database) -> set[str]:
     """Ids of the workers that have been declared dead and still hold jobs."""
     with db.reading() as connection:
         return {row.id for row in connection.execute(_dead)}
+
+
+def name_for(db: Database, worker: str | None) -> str | None:
+    """The Celery name of a worker, or of another that lives where it is no longer known; None where nobody lives."""
+    query = (
+        select(workers.c.hostname)
+        .where((workers.c.id == worker) | workers.c.dead_at.is_(None))
+        .order_by((workers.c.id == worker).desc(), workers.c.heartbeat_at.desc())
+        .limit(1)
+    )
+    with db.reading() as connection:
+        return connection.execute(query).scalar()
 
 
 def running(db: Database, worker: str, limit: int) -> list[str]:

@@ -11,7 +11,7 @@ from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from kombu import Producer
@@ -30,9 +30,15 @@ class SilentSender(Sender):
         """Do nothing with the broker, which is well."""
         return True
 
-    def send(self, jobs: Iterable[Outgoing]) -> int:
+    def send(self, jobs: Iterable[Outgoing], announce: bool = False) -> int:
         """Take stored jobs; gives how many."""
         return len(list(jobs))
+
+    def announce(self, jobs: Sequence[Outgoing]) -> None:
+        """Nobody listens."""
+
+    def say(self, hostname: str, kind: str, **fields: Any) -> None:
+        """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)

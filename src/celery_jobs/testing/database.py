@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from celery_jobs.store import migrations
 from celery_jobs.store.db import Database
+from celery_jobs.testing.transactions import lend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ def temporary_database(clock: VirtualClock) -> Iterator[Database]:
         file = Path(folder, "jobs.sqlite3")
         file.write_bytes(_migrated())
         db = Database(f"sqlite:///{file}", clock=clock)
+        db.lends = partial(lend, db)
         event.listen(db.engine, "connect", _hasten)
         try:
             yield db

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
-from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.envelope import job_of
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.plugin import plugin_of
@@ -47,7 +47,7 @@ class Refusals(bootsteps.Step):  # type: ignore[misc]
         )
 
     def _refuse(self, message: Any, reason: FailureReason, error: Exception, otherwise: Callable[[], None]) -> None:
-        job_id = (message.headers or {}).get(JOB_HEADER)
+        job_id = job_of(message.headers)
         if job_id is None:
             otherwise()
             return

@@ -14,7 +14,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from celery_jobs import settings
-from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.envelope import JOB_HEADER, job_of
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
@@ -39,6 +39,8 @@ class JobRequest(Request):  # type: ignore[misc]
     _settled = False
     _late = False
     _fenced = False
+    _told = False
+    """Whether the chain's end was told where a retry was due: it had been cancelled."""
     _accepted: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -57,7 +59,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _mark(self, message: Any) -> None:
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
-        self._job_id = (message.headers or {}).get(JOB_HEADER) or ""
+        self._job_id = job_of(message.headers) or ""
         self._lease_token = str(uuid.uuid4())
         request = self._request_dict
         request[LEASE_KEY] = self._lease_token
@@ -68,6 +70,7 @@ class JobRequest(Request):  # type: ignore[misc]
         else:
             from celery_jobs.adoption import arrival_of
 
+            request.pop(JOB_HEADER, None)
             request[WIRE_KEY] = arrival_of(self, message)
 
     def _set_clock(self) -> None:
@@ -97,12 +100,8 @@ class JobRequest(Request):  # type: ignore[misc]
             error = error.exc
         lost = isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt)
         if isinstance(error, TimeLimitExceeded) and not self._settled:
-            self._settled = True
-            goes_on = self._settle(lambda: self._time_out(error))
-            if self._fenced:
-                return self._put_back()
-            if goes_on:
-                return self._retried(exc_info)
+            if self._goes_on_past_limit(error, exc_info.traceback):
+                return None
         elif lost and not (self._already_cancelled or self._already_revoked) and self._settle(self._lose):
             return self._put_back()
         elif isinstance(error, MemoryError):
@@ -119,12 +118,26 @@ class JobRequest(Request):  # type: ignore[misc]
         self._accepted = time_accepted
         super().on_accepted(pid, time_accepted)
 
+    @ringing
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """At a hard limit the pool reports the failure first and kills the child then: say it once."""
-        if soft or not self._settled:
+        """At a hard limit prefork reports the failure first and kills the child then, gevent says nothing else."""
+        if soft or not self._is_job:
             super().on_timeout(soft, timeout)
-        elif self.task.acks_late:
-            self.acknowledge()
+        elif self._settled:
+            if self.task.acks_late:
+                self.acknowledge()
+        elif not self._goes_on_past_limit(TimeLimitExceeded(timeout), ""):
+            super().on_timeout(soft, timeout)
+
+    def _goes_on_past_limit(self, error: TimeLimitExceeded, traceback: str) -> bool:
+        """Settle a hard limit; whether SQL keeps the chain going, and Celery has heard so."""
+        self._settled = True
+        goes_on = self._settle(lambda: self._time_out(error))
+        if self._fenced:
+            self._put_back()
+        elif goes_on:
+            self._retried(error, traceback)
+        return self._fenced or goes_on
 
     @ringing
     def end_runaway(self, longest: float | None) -> bool:
@@ -140,8 +153,8 @@ class JobRequest(Request):  # type: ignore[misc]
             return False
         self._settled = self._late = True
         error = TimeLimitExceeded(limit)
-        if self._settle(lambda: self._time_out(error)) and self.store_errors and not self._fenced:
-            self.task.backend.mark_as_retry(self.id, error, "", request=self._context)
+        if self._settle(lambda: self._time_out(error)) and not self._fenced:
+            self._tell_retry(error, "")
         return True
 
     def _settle(self, act: Any) -> bool:
@@ -205,7 +218,7 @@ class JobRequest(Request):  # type: ignore[misc]
             self._note_end(ended.original_id)
             return False
         outcome = chains.retry(self._plugin.db, claim, failure, following, self._duration_ms)
-        after_retry(self._plugin, claim, outcome)
+        self._told = not after_retry(self._plugin, claim, outcome)
         return outcome is not None or self._fence(error)
 
     def _fence(self, error: TimeLimitExceeded) -> bool:
@@ -231,12 +244,17 @@ class JobRequest(Request):  # type: ignore[misc]
         self.acknowledge()
         self.send_event("task-retried", exception="WorkerLostError", traceback="")
 
-    def _retried(self, exc_info: Any) -> None:
+    def _retried(self, error: Exception, traceback: str) -> None:
         task_ready(self)
         self.acknowledge()
+        self._tell_retry(error, traceback)
+
+    def _tell_retry(self, error: Exception, traceback: str) -> None:
+        if self._told:
+            return
         if self.store_errors:
-            self.task.backend.mark_as_retry(self.id, exc_info.exception, exc_info.traceback, request=self._context)
-        self.send_event("task-retried", exception=repr(exc_info.exception), traceback=exc_info.traceback)
+            self.task.backend.mark_as_retry(self.id, error, traceback, request=self._context)
+        self.send_event("task-retried", exception=repr(error), traceback=traceback)
 
     @ringing
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:

@@ -13,10 +13,11 @@ from celery_jobs.errors import SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
 
-__all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "upgrade"]
+__all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "require_beside", "upgrade"]
 
 VERSIONS = ("0001", "0002", "0003")
 """Every version of the schema, oldest first; one file each in `versions/`."""
@@ -113,7 +114,10 @@ def problem(db: Database) -> str | None:
 
     A newer schema is taken as it is: during a deploy old workers live with it.
     """
-    version = current(db)
+    return _problem(current(db))
+
+
+def _problem(version: str | None) -> str | None:
     if version is None:
         return "has no tables yet"
     return f"has the version {version}, older than {HEAD}" if version in VERSIONS[:-1] else None
@@ -122,14 +126,22 @@ def problem(db: Database) -> str | None:
 def require(db: Database) -> None:
     """Raise SchemaOutdated where the schema is missing or old; a SQLite file is made and upgraded by itself."""
     found = problem(db)
-    if found is None:
-        return
-    if db.is_sqlite:
+    if found is not None and db.is_sqlite:
         upgrade(db)
-        return
-    raise SchemaOutdated(
-        f"the jobs database {db.url.render_as_string()} {found}; run: celery -A <your app> jobs migrate"
-    )
+    elif found is not None:
+        raise _outdated(db, found)
+
+
+def require_beside(db: Database, connection: Connection) -> None:
+    """The same as an open transaction on the file sees it, which would keep us waiting were we to make anything."""
+    found = _problem(_current(connection))
+    if found is not None:
+        raise _outdated(db, found)
+
+
+def _outdated(db: Database, problem: str) -> SchemaOutdated:
+    where = db.url.render_as_string()
+    return SchemaOutdated(f"the jobs database {where} {problem}; run: celery -A <your app> jobs migrate")
 
 
 def config(connection: Any = None) -> Config:

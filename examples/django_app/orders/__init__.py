@@ -1,0 +1,1 @@
+"""The orders, and the tasks that see to them."""

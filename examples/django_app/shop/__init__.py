@@ -1,0 +1,5 @@
+"""The project: a small ticket shop on Django."""
+
+from shop.celery import app as celery_app
+
+__all__ = ("celery_app",)
