@@ -242,7 +242,7 @@ class Database:
                     f"the jobs database {self.url.render_as_string()} has no tables of this version; "
                     "run: celery -A <your app> jobs migrate"
                 ) from error
-            if isinstance(error, ProgrammingError):
+            if isinstance(error, ProgrammingError) and not error.connection_invalidated:
                 raise
             raise self._unavailable(error) from error
         except (PoolTimeout, failpoints.Lost) as error:
