@@ -108,7 +108,7 @@ class Yard:
 
     def running_for(self, job_id: str) -> float:
         """Seconds since a job started, by the database's clock."""
-        query = select(seconds_until(self.db, jobs.c.started_at)).where(jobs.c.id == job_id)
+        query = select(seconds_until(jobs.c.started_at)).where(jobs.c.id == job_id)
         with self.db.reading() as connection:
             return -float(connection.execute(query).scalar_one())
 

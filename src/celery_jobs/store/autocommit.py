@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from celery_jobs.store.postgresql import has_lost_plan
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,7 +31,7 @@ def autocommitting(engine: Engine) -> Iterator[Any]:
         pooled.driver_connection.autocommit = True
         yield pooled.driver_connection
     except errors as error:
-        broken = pooled is not None and pooled.driver_connection.closed
+        broken = pooled is not None and (pooled.driver_connection.closed or has_lost_plan(error))
         if broken:
             engine.pool._invalidate(pooled, error)  # what SQLAlchemy does itself, and has no public name for
         raise DBAPIError.instance(None, None, error, errors, connection_invalidated=broken) from error

@@ -61,6 +61,7 @@ STATES = {
     "SQLITE_FULL": "is full",
     READ_ONLY: "takes no writes",
     "SQLITE_READONLY": "takes no writes",
+    "55P03": "is locked by another transaction",
 }
 """What is wrong with a database that answers, by the code of its answer."""
 
@@ -168,14 +169,14 @@ class Database:
         return nullcontext() if self.is_sqlite else deadlines.until(driver.fileno(), time.monotonic() + within)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One consistent read, which blocks nobody."""
+    def reading(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
+        """One consistent read, of at most `within` seconds, which blocks nobody."""
         options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with (
             gate,
             self._translated(),
             self.engine.connect() as connection,
-            self._bounded(connection.connection.driver_connection, LONGEST_ANSWER),
+            self._bounded(connection.connection.driver_connection, within),
         ):
             reader = connection.execution_options(**options)
             with reader.begin():
@@ -251,7 +252,7 @@ class Database:
                     f"the jobs database {self.url.render_as_string()} has no tables of this version; "
                     "run: celery -A <your app> jobs migrate"
                 ) from error
-            if isinstance(error, ProgrammingError):
+            if isinstance(error, ProgrammingError) and not error.connection_invalidated:
                 raise
             raise self._unavailable(error) from error
         except (PoolTimeout, failpoints.Lost) as error:

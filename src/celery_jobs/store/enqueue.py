@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     exists,
     null,
     or_,
@@ -88,7 +89,9 @@ def enqueue_all(db: Database, new: Sequence[NewJob], accept: Accept = _anything)
     """
 
     def transition(connection: Connection) -> list[Enqueued]:
-        return _insert_accepted(db, new, connection, accept)
+        made = insert_jobs(db, new, connection)
+        _accept(new, made, accept)
+        return made
 
     return db.run(transition, point="enqueue")
 
@@ -107,18 +110,32 @@ def enqueue_in(
     """
     from celery_jobs.store.transactions import join
 
+    refused: Exception | None = None
     with join(db, session) as (connection, after_commit):
-        made = _insert_accepted(db, new, connection, accept)
-        if follow is not None:
-            after_commit(partial(follow, made))
+        made = insert_jobs(db, new, connection)
+        try:
+            _accept(new, made, accept)
+        except Exception as error:
+            refused = error
+            _take_back(connection, new, made)
+        else:
+            if follow is not None:
+                after_commit(partial(follow, made))
+    if refused is not None:
+        raise refused
     return made
 
 
-def _insert_accepted(db: Database, new: Sequence[NewJob], connection: Connection, accept: Accept) -> list[Enqueued]:
-    made = insert_jobs(db, new, connection)
+def _accept(new: Sequence[NewJob], made: Sequence[Enqueued], accept: Accept) -> None:
     for job, enqueued in zip(new, made, strict=True):
         accept(job, enqueued)
-    return made
+
+
+def _take_back(connection: Connection, new: Sequence[NewJob], made: Sequence[Enqueued]) -> None:
+    """All or none also where the caller goes on after a refusal, and commits."""
+    own = [job for job, enqueued in zip(new, made, strict=True) if not enqueued.deduplicated]
+    connection.execute(delete(jobs).where(jobs.c.id.in_([job.id for job in own])))
+    connection.execute(delete(messages).where(messages.c.id.in_([job.message.id for job in own])))
 
 
 def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> list[Enqueued]:
