@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
 from celery_jobs.events import DETAILS, Event, subscribe, unsubscribe
-from celery_jobs.store import db
+from celery_jobs.store import postgresql
 from tests.servers.databases import Databases
 from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 from tests.servers.rabbitmq import start_rabbitmq
@@ -77,7 +77,7 @@ def patient_servers() -> Iterator[None]:
     Garbage of earlier tests takes its time: a Celery result whose broker is gone tries to reach it once more.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(db, "FROZEN_CLIENT_MS", 60_000)
+        patch.setattr(postgresql, "FROZEN_CLIENT_MS", 60_000)
         yield
 
 

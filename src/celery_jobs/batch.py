@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+import logging
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
@@ -96,12 +99,19 @@ class Batch:
         """Send what the caller's transaction has kept: a savepoint may have undone some of it."""
         from celery_jobs.store.reads import existing
 
-        with suppress(StoreUnavailable):  # the redispatcher finds them
-            kept = existing(self.plugin.db, [enqueued.job_id for enqueued in made])
+        try:
+            db = self.plugin.db  # which must not hold the caller's commit for long
+            kept = existing(db, [enqueued.job_id for enqueued in made], within=db.timeout)
             pairs = [(entry, one) for entry, one in zip(gathered, made, strict=True) if one.job_id in kept]
             entries, sent = [entry for entry, _ in pairs], [one for _, one in pairs]
             self._announce(entries, sent)
             self._send(entries, sent)
+        except SoftTimeLimitExceeded:
+            raise
+        except StoreUnavailable:
+            pass  # the redispatcher finds them
+        except Exception:  # the caller has committed: an error would say otherwise, and leave a session unusable
+            logging.getLogger("celery_jobs").exception("committed jobs were not sent; the redispatcher sends them")
 
     def _announce(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         for entry, enqueued in zip(gathered, made, strict=True):

@@ -28,10 +28,15 @@ def current() -> EagerRun | None:
 
 
 @contextmanager
-def running(plugin: Plugin, task: Any, task_id: str, queue: Any, options: JobOptions) -> Iterator[None]:
-    """An eager run of a task; goes on where Celery applies the same one again, as it does a retry of its own."""
+def running(
+    plugin: Plugin, task: Any, task_id: str, queue: Any, options: JobOptions, is_retry: bool = False
+) -> Iterator[None]:
+    """An eager run of a task; goes on where Celery applies the same one again, which is a retry of its own.
+
+    A task that replaces itself has the same id too, and is a chain of its own.
+    """
     run = _current.get()
-    if run is None or (run.task, run.task_id) != (task, task_id):
+    if run is None or not is_retry or (run.task, run.task_id) != (task, task_id):
         run = EagerRun(plugin, task, task_id, queue, options)
     run.entered, run.retries_by_policy = False, 0
     token = _current.set(run)

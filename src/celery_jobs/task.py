@@ -76,23 +76,33 @@ class JobTask(Task):  # type: ignore[misc]
     def __trace__(self) -> None:
         self.__dict__.pop("_traced", None)
 
-    def retry(self, *args: Any, max_retries: int | None = None, **options: Any) -> Any:
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
         """Celery's retry, of which only Celery's own retries count against `max_retries`.
 
         When it gives up, the policy does not begin again (semantics.md section 3).
         """
         running = eager.current() if self.request.is_eager else execution.current()
         if running is None or self.request.called_directly:
-            return super().retry(*args, max_retries=max_retries, **options)
-        error: Any = options.get("exc")
-        if isinstance(error, Exception) and isinstance(error, (NoRetry, *self.no_retry_for)):
+            return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        if isinstance(exc, Exception) and isinstance(exc, (NoRetry, *self.no_retry_for)):
             running.gave_up = True  # autoretry_for would try again what cannot help
-            raise error
-        if isinstance(error, RetryAfter):
-            options["countdown"] = max(options.get("countdown") or 0, error.seconds)
+            raise exc
+        if isinstance(exc, RetryAfter):
+            countdown = max(countdown or 0, exc.seconds)
         overridden = self.__dict__.get("override_max_retries", _MISSING)
         try:
-            return super().retry(*args, max_retries=self._limit(running, max_retries), **options)
+            limit = self._limit(running, max_retries)
+            return super().retry(args, kwargs, exc, throw, eta, countdown, limit, **options)
         except (Retry, Reject):
             raise
         except Exception:
@@ -101,18 +111,30 @@ class JobTask(Task):  # type: ignore[misc]
         finally:
             self._restore_override(overridden)
 
-    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        *more: Any,
+        **options: Any,
+    ) -> Any:
         """Celery's apply; a failure is tried again at once, as the policy says (semantics.md section 4)."""
         plugin = plugin_of(self.app)
         if not plugin.manages(self.name):
-            return super().apply(args, kwargs, **options)
-        ours = take_options(options)
-        options["task_id"] = options.get("task_id") or uuid()
-        with eager.running(plugin, self, options["task_id"], options.get("queue"), ours):
-            return super().apply(args, kwargs, **options)
+            return super().apply(args, kwargs, link, link_error, task_id, retries, *more, **options)
+        ours, task_id = take_options(options), task_id or uuid()
+        with eager.running(plugin, self, task_id, options.get("queue"), ours, is_retry=bool(retries)):
+            return super().apply(args, kwargs, link, link_error, task_id, retries, *more, **options)
 
     def replace(self, sig: Any) -> Any:
         """Celery's replace, out of any batch: the replacement belongs to the end of this attempt."""
+        running = eager.current()
+        if running is not None and self.request.is_eager:
+            running.gave_up = True  # what its replacement raises here has had that one's attempts
         with Batch(plugin_of(self.app)).gathering(active=False):
             return super().replace(sig)
 

@@ -195,6 +195,52 @@ def test_a_call_inside_of_a_run_is_a_chain_of_its_own(app: Celery, call: Callabl
     assert (outer_runs, seen) == ([0, 1], [0, 1, 0, 1])
 
 
+def test_a_task_that_replaces_itself_has_all_its_attempts_again(app: Celery, call: Callable[..., Any]) -> None:
+    runs: list[int] = []
+
+    @app.task(bind=True, name="countdown", shared=False)
+    def countdown(self: Any, left: int) -> None:
+        runs.append(left)
+        if left == 0 or runs.count(left) < 3:
+            raise ValueError("not yet")
+        self.replace(self.s(left - 1))
+
+    assert call(countdown, 1).state == "FAILURE"
+    assert runs == [1, 1, 1, 0, 0, 0]
+
+
+def test_a_replacement_that_fails_does_not_bring_back_what_it_replaced(app: Celery, call: Callable[..., Any]) -> None:
+    flaky, seen = failing(app, failures=9)
+    runs: list[int] = []
+
+    @app.task(bind=True, name="replacing", shared=False)
+    def replacing(self: Any) -> None:
+        runs.append(self.request.retries)
+        self.replace(flaky.si())
+
+    assert call(replacing).state == "FAILURE"
+    assert (runs, seen) == ([0], [0, 1, 2])
+
+
+def test_arguments_stand_in_celerys_order(app: Celery) -> None:
+    followed: list[str] = []
+
+    @app.task(name="follow", shared=False)
+    def follow(value: str) -> None:
+        followed.append(value)
+
+    @app.task(bind=True, name="hopeless", no_retry_for=(ValueError,), shared=False)
+    def hopeless(self: Any) -> None:
+        runs.append(self.request.retries)
+        self.retry((), {}, ValueError("no use"))
+
+    app.conf.task_always_eager = True
+    runs: list[int] = []
+    flaky, _ = failing(app, failures=0)
+    assert (flaky.apply((), {}, follow.s(), None, "mine").id, followed) == ("mine", ["done"])
+    assert (hopeless.apply().state, runs) == ("FAILURE", [0])
+
+
 def test_a_direct_call_is_a_plain_call(app: Celery, call: Callable[..., Any]) -> None:
     flaky, seen = failing(app, failures=9)
 

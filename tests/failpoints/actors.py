@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from celery.concurrency import asynpool
 
 from celery_jobs import failpoints
-from celery_jobs.store import db
+from celery_jobs.store import postgresql
 from tests.failpoints.shop import HANG_SECONDS, Place, make_shop
 from tests.processes import END_SECONDS, wait_until
 
@@ -137,7 +137,7 @@ def _enter(log: Path, arms: dict[str, str], play: Callable[..., None], *args: An
     faulthandler.register(signal.SIGUSR2)
     os.environ.update(arms)
     if arms:
-        db.FROZEN_CLIENT_MS = FROZEN_CLIENT_MS
+        postgresql.FROZEN_CLIENT_MS = FROZEN_CLIENT_MS
     failpoints.arm()
     play(*args)
 

@@ -11,8 +11,7 @@ from sqlalchemy import select
 
 from celery_jobs.plugin import plugin_of
 from celery_jobs.store import reads
-from celery_jobs.store.db import Database
-from celery_jobs.store.enqueue import seconds_until
+from celery_jobs.store.db import Database, seconds_until
 from celery_jobs.store.tables import jobs, services
 from tests.apps import make_app
 from tests.faults.clockwork import CLOCK, SETTINGS
@@ -109,7 +108,7 @@ class Yard:
 
     def running_for(self, job_id: str) -> float:
         """Seconds since a job started, by the database's clock."""
-        query = select(seconds_until(self.db, jobs.c.started_at)).where(jobs.c.id == job_id)
+        query = select(seconds_until(jobs.c.started_at)).where(jobs.c.id == job_id)
         with self.db.reading() as connection:
             return -float(connection.execute(query).scalar_one())
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+from celery_jobs.store import autocommit
 from celery_jobs.store import db as db_module
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.tables import jobs
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from tests.servers.postgres import Postgres
 
 WRITERS, WRITES = 8, 15
+
+PREPARED_AFTER = 5
+"""Executions; from then on the driver prepares a statement."""
 
 WRITER = """
 import sys
@@ -167,7 +172,8 @@ def test_a_reader_that_goes_on_to_write_is_not_told_that_the_database_is_locked(
 def test_threads_that_begin_at_once_share_one_engine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     second = threading.Event()
-    make = db_module._make_engine
+    maker = f"{make_url(database_url).get_backend_name()}_engine"
+    make = getattr(db_module, maker)
 
     def watched(*arguments: Any) -> Any:
         made.append(make(*arguments))
@@ -176,7 +182,7 @@ def test_threads_that_begin_at_once_share_one_engine(database_url: str, monkeypa
         second.wait(0.3)  # room for another thread to come in; none must
         return made[-1]
 
-    monkeypatch.setattr(db_module, "_make_engine", watched)
+    monkeypatch.setattr(db_module, maker, watched)
     database = Database(database_url)
     engines = race(*[lambda: database.engine] * 4)
     for engine in made:
@@ -259,6 +265,45 @@ def test_a_connection_that_broke_while_idle_is_replaced_unseen(own_postgres: Pos
     own_postgres.restart()
     store(fragile)
     assert count(fragile, jobs) == 2
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("lost", ["ALTER TABLE jobs ALTER COLUMN max_attempts TYPE integer", "DISCARD ALL"])
+def test_a_prepared_statement_that_is_no_more_is_made_again_unseen(db: Database, lost: str, alone: bool) -> None:
+    """Of an old worker under a new schema, and behind a pooler that leads each transaction to any session."""
+    if db.is_sqlite:
+        pytest.skip("it keeps no plans")
+
+    def store_and_ask(connection: Any) -> Any:
+        return connection.execute(query).fetchone()
+
+    query: Any = "SELECT id, max_attempts FROM jobs"
+    query = query if alone else text(query)
+    kept = store(db)
+    for _ in range(PREPARED_AFTER + 2):
+        db.run(store_and_ask, alone=alone)
+    with db.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.pgconn.exec_(lost.encode())  # the driver knows nothing of it
+    assert str(db.run(store_and_ask, alone=alone)[0]) == kept
+
+
+def test_an_interruption_leaves_no_connection_that_commits_by_itself(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.is_sqlite:
+        pytest.skip("its connections never do")
+
+    def interrupt(pooled: Any, errors: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(autocommit, "_give_back", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            db.run(lambda connection: connection.execute("SELECT 1"), alone=True)
+    gc.collect()
+    with db.transaction() as connection:
+        assert not connection.connection.driver_connection.autocommit  # type: ignore[union-attr]
 
 
 def test_an_outcome_waits_for_the_database(

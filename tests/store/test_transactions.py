@@ -25,7 +25,7 @@ def test_two_phases_are_one_commit() -> None:
     done: list[str] = []
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
-        transactions._to_follow[connection] = [lambda: done.append("sent")]
+        vars(connection)[transactions._TO_FOLLOW] = [lambda: done.append("sent")]
         Prepared(connection).commit()
     engine.dispose()
     assert done == ["committed", "sent"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,8 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from celery_jobs import InvalidJob, JobNotFound, Jobs
+from celery_jobs import DuplicateJob, InvalidJob, JobNotFound, Jobs
+from celery_jobs.batch import Batch
 from celery_jobs.events import Event, Kind, subscribe, unsubscribe
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
@@ -170,6 +173,36 @@ def test_a_session_that_has_joined_a_wider_transaction_waits_for_that(
         assert sent() == 0
         outer.commit()
     assert sent() == 1
+
+
+def test_what_goes_wrong_after_the_commit_is_no_error_of_the_commit(
+    app: Celery, charge: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Batch, "_send", fail)
+    with Session(engine) as session:
+        result = charge.apply_async((1,), session=session)
+        session.commit()
+        insert(session, 1)  # the session is of use yet
+        session.commit()
+    assert (Jobs(app).get(result.id).status, orders(engine)) == ("pending", [1])
+    assert "the redispatcher sends them" in caplog.text
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_nothing_of_a_transaction_that_was_not_committed_is_kept(
+    app: Celery, charge: Any, engine: Engine, ended: bool
+) -> None:
+    connection = engine.connect()
+    charge.apply_async((1,), session=connection)
+    if ended:
+        connection.rollback()
+    dropped = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert dropped() is None
 
 
 def test_scoped_sessions_are_sessions(app: Celery, charge: Any, engine: Engine, sent: Callable[[], int]) -> None:
@@ -358,6 +391,34 @@ def test_a_table_of_the_same_name_in_another_schema_is_another_table(app: Celery
             charge.apply_async((1,), session=session)
 
 
+def test_a_connection_is_asked_again_where_it_looks_for_the_table(
+    app: Celery, charge: Any, engine: Engine, sent: Callable[[], int]
+) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no schemas")
+    with engine.begin() as connection:
+        charge.apply_async((1,), session=connection)
+        connection.execute(text("CREATE SCHEMA tenant"))
+        connection.execute(text("CREATE TABLE tenant.jobs (LIKE public.jobs INCLUDING ALL)"))
+        connection.execute(text("CREATE TABLE tenant.messages (LIKE public.messages)"))
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL search_path TO tenant, public"))
+        with pytest.raises(InvalidJob, match="another database"):
+            charge.apply_async((2,), session=connection)
+    assert sent() == 1
+
+
+def test_the_callers_own_schemas_are_not_those_of_the_jobs(
+    app: Celery, charge: Any, engine: Engine, sent: Callable[[], int]
+) -> None:
+    schemas = {None: "tenant"}
+    with Session(engine.execution_options(schema_translate_map=schemas)) as session:
+        charge.apply_async((1,), session=session)
+        assert session.connection().get_execution_options()["schema_translate_map"] == schemas
+        session.commit()
+    assert sent() == 1
+
+
 def test_another_spelling_of_the_same_database_is_the_same(
     app: Celery, charge: Any, engine: Engine, sent: Callable[[], int], tmp_path: Path
 ) -> None:
@@ -394,3 +455,16 @@ def test_a_session_of_its_own_inside_a_batch_is_refused(app: Celery, charge: Any
             charge.apply_async((1,), session=session)
         session.commit()
     assert len(Jobs(app).list().runs) == 1
+
+
+def test_a_refused_batch_leaves_nothing_in_a_transaction_that_is_committed_all_the_same(
+    app: Celery, charge: Any, engine: Engine, sent: Callable[[], int]
+) -> None:
+    owner = charge.apply_async((1,), idempotency_key="a")
+    with Session(engine) as session:
+        with pytest.raises(DuplicateJob), Jobs(app).batch(session=session):
+            group(charge.s(2), charge.s(1).set(idempotency_key="a")).apply_async()
+        insert(session, 1)
+        session.commit()
+    assert (orders(engine), sent()) == ([1], 1)
+    assert [run.id for run in Jobs(app).list().runs] == [owner.id]

@@ -217,7 +217,7 @@ def _close(db: Database, report: Report, values: dict[str, Any]) -> bool:
         .where(alerts.c.queue == report.queue, alerts.c.leased_until == report.until)
         .values(leased_until=None, **values)
     )
-    return db.run(lambda connection: connection.execute(statement).rowcount == 1)
+    return db.run(lambda connection: bool(connection.execute(statement).rowcount == 1))
 
 
 def deaths(db: Database, queue: str, within: float, most: int) -> int:

@@ -7,19 +7,18 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, literal, literal_column, or_, select, update
+from sqlalchemy import Boolean, Float, and_, bindparam, case, literal_column, or_, select, update
 
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import responses
-from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import is_paused, seconds_until
+from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Claim
 from celery_jobs.store.sends import unexpired
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
@@ -75,36 +74,38 @@ def claim(
     A repetition after a lost reply finds its own claim. `patient`: wait while the database is away.
     """
     run = db.persist if patient else db.run
-    return run(partial(_claim, db, job_id, worker, lease_token, lease, count()), point="claim")
+    values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease}
+    tries = count()
+
+    def win(connection: Any) -> Claim | None:
+        won = _win.first(connection, {**values, "again": next(tries) > 0})
+        return None if won is None else Claim(**won)
+
+    return run(win, point="claim", alone=True) or Unclaimed(*run(partial(_why_lost, job_id, lease_token)))
 
 
-def _claim(
-    db: Database,
-    job_id: str,
-    worker: str,
-    lease_token: str,
-    lease: float,
-    tries: Iterator[int],
-    connection: Connection,
-) -> Claim | Unclaimed:
-    again = next(tries) > 0
-    ours = and_(literal(again), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
-    won = connection.execute(
+def _win_statement(is_sqlite: bool) -> Any:
+    ours = and_(bindparam("again", type_=Boolean), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == _token)
+    return (
         update(jobs)
-        .where(jobs.c.id == job_id, or_(ours, _ready()))
+        .where(jobs.c.id == _job, or_(ours, _ready()))
         .values(
             status=Status.PROCESSING,
-            worker=worker,
-            lease_token=lease_token,
+            worker=bindparam("by", type_=jobs.c.worker.type),
+            lease_token=_token,
             started_at=now(),
-            lease_expires_at=now(lease),
+            lease_expires_at=now(bindparam("seconds", type_=Float)),
             # Of a worker that did not know the task.
             failure_reason=None,
             error_message=None,
         )
         .returning(*_CLAIMED)
-    ).first()
-    return Unclaimed(*_why_lost(db, job_id, lease_token, connection)) if won is None else Claim(**won._mapping)
+    )
+
+
+_job: Any = bindparam("job", type_=jobs.c.id.type)
+_token: Any = bindparam("token", type_=jobs.c.lease_token.type)
+_win = Prepared(_win_statement)
 
 
 def _ready() -> ColumnElement[bool]:
@@ -118,12 +119,12 @@ def _ready() -> ColumnElement[bool]:
     )
 
 
-def _why_lost(db: Database, job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
+def _why_lost(job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
     row = connection.execute(
         select(
             jobs.c.status,
             jobs.c.lease_token,
-            seconds_until(db, jobs.c.scheduled_at).label("wait"),
+            seconds_until(jobs.c.scheduled_at).label("wait"),
             and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
             jobs.c.cancel_requested_at.is_not(None).label("stopped"),
             is_paused(jobs.c.queue).label("paused"),
@@ -162,8 +163,38 @@ def complete(
 
     Waits for the database as long as it takes: an outcome is never dropped. `untold`: Celery does not know yet.
     """
+    if job.id == job.original_id and response is None:
+        values = {"job": job.id, "token": job.lease_token, "given_result": result, "given_duration_ms": duration_ms}
+        values.update(given_replaced_by=replaced_by, untold=untold)
+        if db.persist(lambda connection: _succeed.first(connection, values), point="complete", alone=True):
+            return True
     outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by, "response": response}
     return db.persist(partial(_complete, job, outcome, untold), point="complete")
+
+
+def _succeed_statement(is_sqlite: bool) -> Any:
+    """The end of a chain that succeeds at its first attempt."""
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == _job,
+            jobs.c.status == Status.PROCESSING,
+            jobs.c.lease_token == _token,
+        )
+        .values(
+            status=Status.COMPLETED,
+            final_status=FinalStatus.SUCCESS,
+            ended_at=now(),
+            untold_at=case((bindparam("untold", type_=Boolean), now())),
+            **{name: bindparam(f"given_{name}", type_=jobs.c[name].type) for name in _OUTCOME},
+            **FINISHED,
+        )
+        .returning(jobs.c.id)
+    )
+
+
+_OUTCOME = ("result", "duration_ms", "replaced_by")
+_succeed = Prepared(_succeed_statement)
 
 
 def _complete(job: Claim, outcome: dict[str, Any], untold: bool, connection: Connection) -> bool:

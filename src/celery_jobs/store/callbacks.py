@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, exists, func, or_, select, update
 
 from celery_jobs.store.attempts import CALLBACK_DUE
-from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import seconds_until
+from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.tables import jobs, unsent_callback
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def unsent(db: Database, limit: int, but: Iterable[str] = ()) -> list[Unsent]:
 
     `but`: beginnings of URLs, up to their path, to leave out.
     """
-    wait = seconds_until(db, jobs.c.callback_at).label("wait")
+    wait = seconds_until(jobs.c.callback_at).label("wait")
     query = select(jobs.c.id, jobs.c.original_id, jobs.c.callback_url, wait)
     query = query.where(unsent_callback, ~_is_behind, *(_is_elsewhere(beginning) for beginning in but))
     with db.reading() as connection:

@@ -10,30 +10,30 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import DateTime, Float, bindparam, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from celery_jobs import failpoints
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.store.autocommit import autocommitting
+from celery_jobs.store.clock import now, seconds_until
 from celery_jobs.store.deadlines import deadlines
 from celery_jobs.store.forks import gate
+from celery_jobs.store.postgresql import make_engine as postgresql_engine
 from celery_jobs.store.sqlite import make_engine as sqlite_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import Table
     from sqlalchemy.dialects.postgresql.dml import Insert as PostgresInsert
     from sqlalchemy.dialects.sqlite.dml import Insert as SqliteInsert
 
-__all__ = ["AfterCommit", "Database", "Lending", "now"]
+__all__ = ["AfterCommit", "Database", "Lending", "insert_into", "now", "seconds_until"]
 
 T = TypeVar("T")
 
@@ -43,10 +43,9 @@ AfterCommit = Callable[[Callable[[], None]], None]
 Lending = Callable[[Any], "AbstractContextManager[tuple[Connection, AfterCommit]]"]
 """Gives what to write on, in place of a caller's transaction, and who takes what is to follow its commit."""
 
-KEPT, ROOM = 5, 25
-"""Connections to a server that a process keeps, and has at most where nothing else is said."""
+ROOM = 25
+"""Connections to a server that a process has at most where nothing else is said."""
 
-FROZEN_CLIENT_MS = 5_000
 LONGEST_ANSWER = 60.0
 """Seconds; a server that has not answered a transition by then is lost, and asked again on a new connection."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -62,31 +61,14 @@ STATES = {
     "SQLITE_FULL": "is full",
     READ_ONLY: "takes no writes",
     "SQLITE_READONLY": "takes no writes",
+    "55P03": "is locked by another transaction",
 }
 """What is wrong with a database that answers, by the code of its answer."""
 
 
-class now(FunctionElement[datetime]):
-    """The database's clock, plus `seconds`: the only clock that judges what is due, expired or dead."""
-
-    type = DateTime(timezone=True)
-    inherit_cache = True
-    name = "now"
-
-    def __init__(self, seconds: ColumnElement[Any] | float = 0) -> None:
-        shift = bindparam(None, float(seconds), type_=Float) if isinstance(seconds, int | float) else seconds
-        super().__init__(shift)
-
-
-@compiles(now, "postgresql")
-def _postgres_now(element: now, compiler: Any, **options: Any) -> str:
-    shift = compiler.process(element.clauses, **options)
-    return f"(clock_timestamp() + make_interval(secs => {shift}))"
-
-
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
-    return f"jobs_now({compiler.process(element.clauses, **options)})"
+def insert_into(table: Table, is_sqlite: bool) -> PostgresInsert | SqliteInsert:
+    """An INSERT that knows ON CONFLICT."""
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def _utc_now() -> datetime:
@@ -130,7 +112,10 @@ class Database:
             return  # another thread was first
         if self._engine is not None:
             self._engine.dispose(close=False)
-        self._engine = _make_engine(self.url, self.timeout, self.clock, self._room)
+        if self.is_sqlite:
+            self._engine = sqlite_engine(self.url, self.clock)
+        else:
+            self._engine = postgresql_engine(self.url, self.timeout, self._room)
         self._pid = os.getpid()
 
     def make_room(self, threads: int) -> None:
@@ -161,36 +146,57 @@ class Database:
             gate,
             self._translated(),
             self.engine.connect() as connection,
-            self._bounded(connection, within),
+            self._bounded(connection.connection.driver_connection, within),
             connection.begin(),
         ):
             yield connection
 
-    def _bounded(self, connection: Connection, within: float) -> AbstractContextManager[None]:
+    @contextmanager
+    def alone(self, within: float = LONGEST_ANSWER) -> Iterator[Any]:
+        """A connection whose one statement is its own transaction, of at most `within` seconds: one round trip.
+
+        It is the driver's on PostgreSQL, for a `Prepared`. Raises as `transaction` does.
+        """
+        if self.is_sqlite or failpoints.armed is not None:  # which strike between a statement and its commit
+            with self.transaction(within) as connection:
+                yield connection
+            return
+        with gate, self._translated(), autocommitting(self.engine) as driver, self._bounded(driver, within):
+            yield driver
+
+    def _bounded(self, driver: Any, within: float) -> AbstractContextManager[None]:
         """A server that freezes under an open connection is lost; a SQLite file has its busy timeout."""
-        if self.is_sqlite:
-            return nullcontext()
-        driver: Any = connection.connection.driver_connection
-        return deadlines.until(driver.fileno(), time.monotonic() + within)
+        return nullcontext() if self.is_sqlite else deadlines.until(driver.fileno(), time.monotonic() + within)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One consistent read, which blocks nobody."""
+    def reading(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
+        """One consistent read, of at most `within` seconds, which blocks nobody."""
         options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        with gate, self._translated(), self.engine.connect() as connection, self._bounded(connection, LONGEST_ANSWER):
+        with (
+            gate,
+            self._translated(),
+            self.engine.connect() as connection,
+            self._bounded(connection.connection.driver_connection, within),
+        ):
             reader = connection.execution_options(**options)
             with reader.begin():
                 yield reader
 
-    def run(self, transition: Callable[[Connection], T], within: float = LONGEST_ANSWER, point: str | None = None) -> T:
+    def run(
+        self,
+        transition: Callable[[Any], T],
+        within: float = LONGEST_ANSWER,
+        point: str | None = None,
+        alone: bool = False,
+    ) -> T:
         """Run one transition in one transaction, once more where a stale connection broke under it.
 
         Safe because transitions are guarded and ids are made by the client. `within`: seconds for both together,
-        beside what connecting takes; `point`: the name of its failpoints.
+        beside what connecting takes; `point`: the name of its failpoints; `alone`: it is one statement, a `Prepared`.
         """
         until = time.monotonic() + within
         try:
-            return self._run(transition, within, point)
+            return self._run(transition, within, point, alone)
         except StoreUnavailable as error:
             if time.monotonic() >= until:
                 raise StoreUnavailable(
@@ -198,11 +204,11 @@ class Database:
                 ) from error.__cause__
             if not _was_stale(error):
                 raise
-        return self._run(transition, until - time.monotonic(), point)
+        return self._run(transition, until - time.monotonic(), point, alone)
 
-    def _run(self, transition: Callable[[Connection], T], within: float, point: str | None) -> T:
+    def _run(self, transition: Callable[[Any], T], within: float, point: str | None, alone: bool) -> T:
         if failpoints.armed is None or point is None:
-            with self.transaction(within) as connection:
+            with self.alone(within) if alone else self.transaction(within) as connection:
                 return transition(connection)
         with self._translated():
             with self.transaction(within) as connection:
@@ -213,16 +219,20 @@ class Database:
             return value
 
     def persist(
-        self, transition: Callable[[Connection], T], within: float = LONGEST_ANSWER, point: str | None = None
+        self,
+        transition: Callable[[Any], T],
+        within: float = LONGEST_ANSWER,
+        point: str | None = None,
+        alone: bool = False,
     ) -> T:
         """Run one transition, waiting for the database as long as it takes (0.1 s doubling to 5 s), and saying so.
 
-        `within`: seconds of one try.
+        `within`: seconds of one try; the rest as for `run`.
         """
         pause = FIRST_PAUSE
         while True:
             try:
-                return self.run(transition, within, point)
+                return self.run(transition, within, point, alone)
             except StoreUnavailable as error:
                 emit(Kind.STORE_UNAVAILABLE, error=str(error))
                 time.sleep(pause)
@@ -230,7 +240,7 @@ class Database:
 
     def insert(self, table: Table) -> PostgresInsert | SqliteInsert:
         """An INSERT that knows ON CONFLICT."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        return insert_into(table, self.is_sqlite)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -242,7 +252,7 @@ class Database:
                     f"the jobs database {self.url.render_as_string()} has no tables of this version; "
                     "run: celery -A <your app> jobs migrate"
                 ) from error
-            if isinstance(error, ProgrammingError):
+            if isinstance(error, ProgrammingError) and not error.connection_invalidated:
                 raise
             raise self._unavailable(error) from error
         except (PoolTimeout, failpoints.Lost) as error:
@@ -260,29 +270,6 @@ class Database:
 
 def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
-
-
-def _make_engine(url: URL, timeout: float, clock: Callable[[], datetime], room: int) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        return sqlite_engine(url, clock)
-    sizes = {"pool_size": KEPT, "max_overflow": room - KEPT}
-    return create_engine(url, connect_args=_postgres_arguments(timeout), pool_timeout=timeout, **sizes)
-
-
-def _postgres_arguments(timeout: float) -> dict[str, Any]:
-    session = {
-        "timezone": "UTC",
-        # A process that is stopped inside a transaction must not hold its locks for ever, nor anybody wait for them.
-        "idle_in_transaction_session_timeout": FROZEN_CLIENT_MS,
-        "lock_timeout": int(timeout * 1000),
-    }
-    return {
-        "connect_timeout": max(2, int(timeout)),
-        "tcp_user_timeout": int(timeout * 1000),
-        "keepalives_idle": 30,
-        "application_name": "celery-jobs",
-        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
-    }
 
 
 def _is_missing_table(error: DBAPIError) -> bool:

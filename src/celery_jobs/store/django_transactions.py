@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import DateTime
 from sqlalchemy.dialects.sqlite import DATETIME
@@ -40,19 +39,11 @@ def join(
     from django.db import transaction
 
     with lent(django) as connection:
-        place = (django.alias, *(django.settings_dict.get(name) for name in ("HOST", "PORT", "NAME")))
-        known = _known_places.setdefault(db, set())
-        if place not in known:
-            require_same(db, connection)
-            known.add(place)
+        require_same(db, connection)
         if db.is_sqlite:
             provide_clock(django.connection, db.clock)
         with transaction.atomic(using=django.alias, savepoint=False):
             yield connection, lambda act: transaction.on_commit(act, using=django.alias)
-
-
-_known_places: WeakKeyDictionary[Database, set[tuple[Any, ...]]] = WeakKeyDictionary()
-"""Django's databases that were found to be that of the jobs."""
 
 
 @contextmanager

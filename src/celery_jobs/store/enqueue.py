@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -16,18 +16,17 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     exists,
-    extract,
-    func,
-    literal,
     null,
     or_,
     select,
 )
 
 from celery_jobs.states import Status
-from celery_jobs.store.db import now
-from celery_jobs.store.rows import Enqueued, NewJob
+from celery_jobs.store.db import insert_into, now
+from celery_jobs.store.prepared import Prepared
+from celery_jobs.store.rows import Enqueued, Message, NewJob
 from celery_jobs.store.tables import Timestamp, jobs, messages, queues
 
 if TYPE_CHECKING:
@@ -38,17 +37,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = [
-    "due_at",
-    "enqueue",
-    "enqueue_all",
-    "enqueue_in",
-    "insert_job",
-    "insert_jobs",
-    "is_paused",
-    "seconds_until",
-    "timing",
-]
+__all__ = ["due_at", "enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -68,7 +57,29 @@ def _anything(job: NewJob, enqueued: Enqueued) -> None:
 
 def enqueue(db: Database, new: NewJob) -> Enqueued:
     """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10)."""
-    return db.run(partial(insert_job, db, new), within=db.timeout * GRACE, point="enqueue")
+    within = db.timeout * GRACE
+    if not db.is_sqlite:
+        values = {**_values_of(new), **_message_values(new.message)}
+        row = db.run(lambda connection: _store.first(connection, values), within=within, point="enqueue", alone=True)
+        if row is not None:
+            return Enqueued(new.id, new.task_id, row["sent_at"], row["due_at"], row["expires_at"])
+    return db.run(partial(insert_job, db, new), within=within, point="enqueue")
+
+
+def _store_statement(is_sqlite: bool) -> Any:
+    """A job and its message in one statement; where the job is there already, neither."""
+    job = _insert_statement(is_sqlite).cte("job")
+    names = [f"message_{column.name}" for column in messages.c]
+    made = [bindparam(name, type_=column.type) for name, column in zip(names, messages.c, strict=True)]
+    message = messages.insert().from_select([c.name for c in messages.c], select(*made).select_from(job)).cte("message")
+    return select(job.c.sent_at, job.c.expires_at, job.c.due_at).add_cte(message)
+
+
+_store = Prepared(_store_statement)
+
+
+def _message_values(message: Message) -> dict[str, Any]:
+    return {f"message_{name}": getattr(message, name) for name in Message.__slots__}
 
 
 def enqueue_all(db: Database, new: Sequence[NewJob], accept: Accept = _anything) -> list[Enqueued]:
@@ -78,7 +89,9 @@ def enqueue_all(db: Database, new: Sequence[NewJob], accept: Accept = _anything)
     """
 
     def transition(connection: Connection) -> list[Enqueued]:
-        return _insert_accepted(db, new, connection, accept)
+        made = insert_jobs(db, new, connection)
+        _accept(new, made, accept)
+        return made
 
     return db.run(transition, point="enqueue")
 
@@ -97,25 +110,39 @@ def enqueue_in(
     """
     from celery_jobs.store.transactions import join
 
+    refused: Exception | None = None
     with join(db, session) as (connection, after_commit):
-        made = _insert_accepted(db, new, connection, accept)
-        if follow is not None:
-            after_commit(partial(follow, made))
+        made = insert_jobs(db, new, connection)
+        try:
+            _accept(new, made, accept)
+        except Exception as error:
+            refused = error
+            _take_back(connection, new, made)
+        else:
+            if follow is not None:
+                after_commit(partial(follow, made))
+    if refused is not None:
+        raise refused
     return made
 
 
-def _insert_accepted(db: Database, new: Sequence[NewJob], connection: Connection, accept: Accept) -> list[Enqueued]:
-    made = insert_jobs(db, new, connection)
+def _accept(new: Sequence[NewJob], made: Sequence[Enqueued], accept: Accept) -> None:
     for job, enqueued in zip(new, made, strict=True):
         accept(job, enqueued)
-    return made
+
+
+def _take_back(connection: Connection, new: Sequence[NewJob], made: Sequence[Enqueued]) -> None:
+    """All or none also where the caller goes on after a refusal, and commits."""
+    own = [job for job, enqueued in zip(new, made, strict=True) if not enqueued.deduplicated]
+    connection.execute(delete(jobs).where(jobs.c.id.in_([job.id for job in own])))
+    connection.execute(delete(messages).where(messages.c.id.in_([job.message.id for job in own])))
 
 
 def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> list[Enqueued]:
     """The same inside a transaction that the caller has opened: a statement for many, then those that conflict."""
     if not new:
         return []
-    rows = connection.execute(_insert_many(db), [_values_of(job) for job in new]).all()
+    rows = connection.execute(_insert_statement(db.is_sqlite), [_values_of(job) for job in new]).all()
     made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, row.due_at, row.expires_at) for row in rows}
     stored = [asdict(job.message) for job in new if job.id in made]
     if stored:
@@ -127,7 +154,7 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
     """One job inside a transaction that the caller has opened."""
     reuse = 0
     for _ in range(TRIES):
-        row = connection.execute(_insert(db, new, reuse)).first()
+        row = connection.execute(_insert_statement(db.is_sqlite), _values_of(new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
             return Enqueued(new.id, new.task_id, row.sent_at, row.due_at, row.expires_at)
@@ -152,13 +179,6 @@ def due_at() -> ColumnElement[Any]:
     return case((jobs.c.scheduled_at > now(), jobs.c.scheduled_at))
 
 
-def seconds_until(db: Database, moment: ColumnElement[Any]) -> ColumnElement[float]:
-    """Seconds from the database's now to `moment`, below 0 when it has passed."""
-    if db.is_sqlite:
-        return cast((func.julianday(moment) - func.julianday(now())) * 86_400.0, Float)
-    return cast(extract("epoch", moment - now()), Float)
-
-
 def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: ColumnElement[bool]) -> dict[str, Any]:
     """The times of a new row; it is sent at once where it is due soon, no pause holds it and the conditions are met."""
     soon = and_(*conditions, due <= now(SEND_AT_ONCE), ~is_paused(queue))
@@ -170,15 +190,6 @@ def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: Colu
     }
 
 
-def _insert(db: Database, new: NewJob, reuse: int) -> Any:
-    due = _due(None if new.scheduled_at is None else literal(new.scheduled_at, Timestamp), new.delay or 0)
-    values = {**_columns(new), "reuse": reuse, **timing(due, literal(new.queue), literal(new.send))}
-    if new.expires_in is not None:
-        values["expires_at"] = now(new.expires_in)
-    insert = db.insert(jobs).values(values).on_conflict_do_nothing()
-    return insert.returning(jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
-
-
 def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
     """When a job is due: at its moment, now if that has passed, or after its delay."""
     if moment is None:
@@ -186,15 +197,11 @@ def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -
     return case((moment > now(), moment), (moment.is_not(None), now()), else_=now(delay))
 
 
-def _columns(new: NewJob) -> dict[str, Any]:
-    values = {name: getattr(new, name) for name in _STORED}
-    return {**values, "original_id": new.id, "message_id": new.message.id, "status": Status.PENDING}
-
-
 _STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "scheduled_at"]
 
 
-def _insert_many(db: Database) -> Any:
+@cache
+def _insert_statement(is_sqlite: bool) -> Any:
     """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
     due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
     stays, until = bindparam("expires_in", type_=Float), bindparam("expires_at", type_=Timestamp)
@@ -203,16 +210,19 @@ def _insert_many(db: Database) -> Any:
         "expires_at": case((cast(stays, Float).is_not(None), now(stays)), else_=until),
         **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
     }
-    insert = db.insert(jobs).values(values).on_conflict_do_nothing()
+    insert = insert_into(jobs, is_sqlite).values(values).on_conflict_do_nothing()
     return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
 
 
-_OF_ORIGINALS = ("original_id", "message_id", "status")
+_OF_ORIGINALS = ("original_id", "message_id", "status", "reuse")
 
 
-def _values_of(new: NewJob) -> dict[str, Any]:
-    own = {"due_at": new.scheduled_at, "delay": float(new.delay or 0), "send": new.send, "of_queue": new.queue}
-    return {**_columns(new), **own, "expires_in": new.expires_in}
+def _values_of(new: NewJob, reuse: int = 0) -> dict[str, Any]:
+    values = {name: getattr(new, name) for name in _STORED}
+    values.update(original_id=new.id, message_id=new.message.id, status=Status.PENDING, reuse=reuse)
+    values.update(due_at=new.scheduled_at, delay=float(new.delay or 0), expires_in=new.expires_in)
+    values.update(send=new.send, of_queue=new.queue)
+    return values
 
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:

@@ -79,9 +79,9 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
         return _attempts(connection, [original_id])
 
 
-def existing(db: Database, job_ids: list[str]) -> set[str]:
-    """Which of these jobs there are."""
-    with db.reading() as connection:
+def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
+    """Which of these jobs there are, in at most `within` seconds."""
+    with db.reading(within) as connection:
         return {row.id for row in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)))}
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
-from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import due_at, is_paused, seconds_until
+from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.enqueue import due_at, is_paused
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
@@ -81,7 +81,7 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
     overdue = (
         select(jobs.c.id)
         .where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, unexpired)
-        .where(seconds_until(db, jobs.c.sent_at) <= -wait, seconds_until(db, jobs.c.scheduled_at) <= -wait)
+        .where(seconds_until(jobs.c.sent_at) <= -wait, seconds_until(jobs.c.scheduled_at) <= -wait)
         .where(jobs.c.send_count < max_sends, ~is_paused(literal(queue)))
         .order_by(jobs.c.id)
         .limit(limit)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select, update
 
-from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import seconds_until
+from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.tables import services
 
 if TYPE_CHECKING:
@@ -42,6 +41,6 @@ def note(db: Database, name: str, handled: int, duration_ms: float) -> None:
 
 def age(db: Database) -> dict[str, float]:
     """Seconds since each service last ran."""
-    query = select(services.c.name, seconds_until(db, services.c.ran_at).label("wait"))
+    query = select(services.c.name, seconds_until(services.c.ran_at).label("wait"))
     with db.reading() as connection:
         return {row.name: -row.wait for row in connection.execute(query)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import Connection, Engine, RootTransaction, TwoPhaseTransaction
+from sqlalchemy.engine import Connection, RootTransaction, TwoPhaseTransaction
 from sqlalchemy.orm import Session, scoped_session
 
 from celery_jobs.errors import InvalidJob
@@ -54,7 +54,7 @@ def following(session: Any) -> Iterator[tuple[AfterCommit, list[Callable[[], Non
     connection = _connection_of(session)
     _require_transaction(connection)
     _heed_savepoints(connection)
-    waiting = _to_follow[connection] if isinstance(connection.get_transaction(), _Telling) else []
+    waiting = vars(connection)[_TO_FOLLOW] if isinstance(connection.get_transaction(), _Telling) else []
     yield lambda act: _after_commit(connection, act), waiting
 
 
@@ -68,9 +68,9 @@ def _heed_savepoints(connection: Connection) -> None:
     def heed(_: Connection, cursor: Any, statement: str, *more: Any) -> None:
         match statement.split():
             case ["SAVEPOINT", name]:
-                earlier[name] = len(_to_follow.get(connection, ()))
+                earlier[name] = len(vars(connection).get(_TO_FOLLOW, ()))
             case ["ROLLBACK", "TO", "SAVEPOINT", name]:
-                del _to_follow.get(connection, [])[earlier.get(name, 0) :]
+                del vars(connection).get(_TO_FOLLOW, [])[earlier.get(name, 0) :]
 
     event.listen(connection, "before_cursor_execute", heed)
 
@@ -103,32 +103,39 @@ _RUN_SYNC = "await session.run_sync(lambda session: task.apply_async(args, sessi
 
 @contextmanager
 def _join(db: Database, connection: Connection) -> Iterator[tuple[Connection, AfterCommit]]:
-    if connection.engine not in _known_engines.setdefault(db, WeakSet()):
-        _require_same(db, connection)
-        _known_engines[db].add(connection.engine)
+    _require_same(db, connection)
     if db.is_sqlite:
         provide_clock(connection.connection.dbapi_connection, db.clock)
     _require_transaction(connection)
-    yield connection, lambda act: _after_commit(connection, act)
-
-
-_known_engines: WeakKeyDictionary[Database, WeakSet[Engine]] = WeakKeyDictionary()
-"""Engines that were found to reach the database of the jobs."""
+    with _untranslated(connection):
+        yield connection, lambda act: _after_commit(connection, act)
 
 
 def _require_same(db: Database, connection: Connection) -> None:
-    """Raise InvalidJob where a connection does not reach the table that the workers read."""
-    backend = db.url.get_backend_name()
-    if connection.dialect.name == backend:
-        with db.reading() as own:
-            if _identity(connection) == _identity(own) is not None:
-                return
+    """Raise InvalidJob where a connection does not reach the table that the workers read.
+
+    Asked each time: the same connection may have another schema in its search path by now.
+    """
+    if connection.dialect.name == db.url.get_backend_name():
+        found = _identity(connection)
+        if found is not None and (found == _identities.get(db) or found == _own_identity(db)):
+            return
     raise InvalidJob(
         "session",
         f"it is on another database ({connection.engine.url.render_as_string()}) than jobs_database_url "
         f"({db.url.render_as_string()}), and a transaction ends in one: keep the jobs in that database, "
         "or leave `session` out",
     )
+
+
+_identities: WeakKeyDictionary[Database, Any] = WeakKeyDictionary()
+"""What was last found to be the identity of a database of jobs."""
+
+
+def _own_identity(db: Database) -> Any:
+    with db.reading() as own:
+        _identities[db] = _identity(own)
+    return _identities[db]
 
 
 def _identity(connection: Connection) -> Any:
@@ -154,6 +161,20 @@ _POSTGRESQL_IDENTITY = text(
 )
 
 
+@contextmanager
+def _untranslated(connection: Connection) -> Iterator[None]:
+    """The tables of the jobs by their own names, where a caller has those without a schema put into one."""
+    schemas = connection.get_execution_options().get("schema_translate_map")
+    if not schemas:
+        yield
+        return
+    connection.execution_options(schema_translate_map=None)
+    try:
+        yield
+    finally:
+        connection.execution_options(schema_translate_map=schemas)
+
+
 def _require_transaction(connection: Connection) -> None:
     """Refuse a connection that commits by itself: a job is more than one row."""
     autocommits = connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection)  # type: ignore[arg-type]
@@ -171,12 +192,15 @@ def _after_commit(connection: Connection, act: Callable[[], None]) -> None:
     if not isinstance(transaction, _Telling):
         two_phases = isinstance(transaction, TwoPhaseTransaction)
         transaction.__class__ = _TellingTwoPhaseTransaction if two_phases else _TellingTransaction
-        _to_follow[connection] = []
-    _to_follow[connection].append(act)
+        vars(connection)[_TO_FOLLOW] = []
+    vars(connection)[_TO_FOLLOW].append(act)
 
 
-_to_follow: WeakKeyDictionary[Connection, list[Callable[[], None]]] = WeakKeyDictionary()
-"""What is to be done after the commit of the transaction that a connection is in."""
+_TO_FOLLOW = "_celery_jobs_to_follow"
+"""An attribute of the connection: what is to be done after the commit of the transaction that it is in.
+
+What follows knows the connection too. Kept anywhere else it would keep one alive that its owner has dropped.
+"""
 
 
 class _Telling:
@@ -189,7 +213,7 @@ class _Telling:
     def commit(self) -> None:
         connection = self.connection
         super().commit()  # type: ignore[misc]
-        for act in _to_follow.pop(connection, ()):
+        for act in vars(connection).pop(_TO_FOLLOW, ()):
             act()
 
 

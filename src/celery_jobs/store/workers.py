@@ -74,7 +74,7 @@ def heartbeat(db: Database, worker: str, queues: Sequence[str]) -> bool:
         .where(workers.c.id == worker, workers.c.dead_at.is_(None))
         .values(heartbeat_at=now(), queues=list(queues))
     )
-    return db.run(lambda connection: connection.execute(statement).rowcount == 1)
+    return db.run(lambda connection: bool(connection.execute(statement).rowcount == 1))
 
 
 def declare_dead(db: Database, silence: float) -> list[str]:

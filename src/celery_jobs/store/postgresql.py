@@ -1,0 +1,69 @@
+"""Opening a PostgreSQL server's database: bounded waits, and sessions that cannot hold others up for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Engine, ExceptionContext
+
+__all__ = ["has_lost_plan", "make_engine"]
+
+KEPT = 5
+"""Connections that a process keeps."""
+
+FROZEN_CLIENT_MS = 5_000
+
+
+def make_engine(url: URL, timeout: float, room: int) -> Engine:
+    """An engine that waits `timeout` seconds for the server or a lock, and has `room` connections at most."""
+    sizes = {"pool_size": KEPT, "max_overflow": room - KEPT}
+    engine = create_engine(url, connect_args=_arguments(timeout), pool_timeout=timeout, **sizes)
+    event.listen(engine, "handle_error", _replace_without_plan)
+    event.listen(engine, "reset", _leave_autocommit)
+    return engine
+
+
+def has_lost_plan(error: object) -> bool:
+    """Whether a connection's prepared statement is no more what it was: the connection is of no use, and a new one is.
+
+    A migration has changed the type of a column that it gives, or a pooler between has led to another session.
+    """
+    function = getattr(getattr(error, "diag", None), "source_function", None)
+    return function == CHANGED_RESULT or getattr(error, "sqlstate", None) in LOST_STATEMENTS
+
+
+CHANGED_RESULT = "RevalidateCachedQuery"
+"""The server's function that says so: neither the code, which is any missing feature's, nor the words are its own."""
+
+LOST_STATEMENTS = ("26000", "42P05")
+"""What a server answers of a prepared statement that it does not have, or has already."""
+
+
+def _replace_without_plan(context: ExceptionContext) -> None:
+    if has_lost_plan(context.original_exception):
+        context.is_disconnect = True
+
+
+def _leave_autocommit(driver: Any, record: object, state: object) -> None:
+    """No connection comes back committing each statement, wherever its user was interrupted."""
+    if driver.autocommit:
+        driver.autocommit = False
+
+
+def _arguments(timeout: float) -> dict[str, Any]:
+    session = {
+        "timezone": "UTC",
+        # A process that is stopped inside a transaction must not hold its locks for ever, nor anybody wait for them.
+        "idle_in_transaction_session_timeout": FROZEN_CLIENT_MS,
+        "lock_timeout": int(timeout * 1000),
+    }
+    return {
+        "connect_timeout": max(2, int(timeout)),
+        "tcp_user_timeout": int(timeout * 1000),
+        "keepalives_idle": 30,
+        "application_name": "celery-jobs",
+        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
+    }
