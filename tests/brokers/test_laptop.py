@@ -97,6 +97,7 @@ def test_jobs_run_wait_follow_one_another_are_retried_and_die(yard: Laptop) -> N
     assert yard.attempts(far)[0].sent_at is None
     Jobs(yard.app).fire(far)
     assert verdicts(yard, far, worker) == ["success"]
+    assert Jobs(yard.app).cancel(note(yard, "cancelled", countdown=3600)).final_status == "cancelled"
     assert Jobs(yard.app).examine() == []
 
 

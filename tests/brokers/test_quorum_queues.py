@@ -89,6 +89,7 @@ def test_a_short_countdown_waits_in_the_broker_and_a_long_one_in_sql(yard: Yard)
     for job_id in (later, far):  # sent again, what they had to wait at first is over
         Jobs(yard.app).fire(job_id)
         succeeds(yard, worker, job_id)
+    assert Jobs(yard.app).cancel(note(yard, "cancelled", countdown=3600)).final_status == "cancelled"
     assert worker.log.count(" received") == 3
 
 
