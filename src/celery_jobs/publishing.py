@@ -22,7 +22,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions, take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
-from celery_jobs.recording import Wire, make_job, read_wire
+from celery_jobs.recording import Wire, make_job, queue_of_retry, read_wire, require_carried
 from celery_jobs.sending import sender_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Submission:
         """Make an AsyncResult that of the job, with `job_id` and `deduplicated` on it."""
         self.result = result
         if self.enqueued is not None:
-            result.id = self.enqueued.task_id
+            if str(result.id) != self.enqueued.task_id:  # a caller's UUID stays one: Celery stores the result under it
+                result.id = self.enqueued.task_id
             result.job_id = self.enqueued.job_id
             result.deduplicated = self.enqueued.deduplicated
             result.payload_mismatch = self.enqueued.payload_mismatch
@@ -180,6 +181,7 @@ class RecordingProducer:
         if running is not None and running.is_retried_by(wire):
             running.following = self._retry(running, wire, body, options, submission)
             return None
+        require_carried(self._producer.connection.transport.driver_type, wire.task_id)
         self._set_priority(options, submission)
         message = capture(body, options, self._plugin.settings.max_payload_bytes)
         job = self._job(wire, message, options, submission)
@@ -189,7 +191,7 @@ class RecordingProducer:
             accept = partial(self._refuse_alias, wire, submission, running)
             gathering.add(batch.Gathered(job, accept, submission.settle, not submission.ignore_result))
             return None
-        enqueued = self._record(job)
+        enqueued = self._record(job, patient=running is not None and running.body_done)
         submission.settle(enqueued)
         if running is not None and replaces:
             running.replaced_by = enqueued.job_id
@@ -219,12 +221,14 @@ class RecordingProducer:
             more.update(delay=submission.delay, scheduled_at=None)
         if submission.expires_in is not None:
             more.update(expires_in=submission.expires_in, expires_at=None)
-        return make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
+        queue = queue_of(self._plugin.app.amqp.queues, options)
+        return make_job(self._plugin, wire, message, queue, submission.options, **more)
 
-    def _record(self, job: NewJob) -> Enqueued:
+    def _record(self, job: NewJob, patient: bool) -> Enqueued:
+        """`patient`: an attempt that has done its work waits for the database, also with what follows it."""
         from celery_jobs.store.enqueue import enqueue
 
-        enqueued = enqueue(self._plugin.db, job)
+        enqueued = enqueue(self._plugin.db, job, patient)
         if not enqueued.deduplicated:
             emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
@@ -255,8 +259,9 @@ class RecordingProducer:
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
         assert enqueued.sent_at is not None
-        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at)
-        plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
+        headers = options.get("headers") or {}
+        moments = moments_for(enqueued.sent_at, enqueued.wait, enqueued.expires_at, headers.get("eta"))
+        plain["headers"] = {**headers, **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)
         announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)
@@ -281,14 +286,6 @@ class RecordingProducer:
             delay=submission.delay or 0,
             scheduled_at=None if counted else wire.eta,
             message=capture(body, options, self._plugin.settings.max_payload_bytes),
-            queue=_queue_of_retry(running, options),
+            queue=queue_of_retry(self._plugin, running.task.request.delivery_info or {}, options),
             expires_at=wire.expires_at,
         )
-
-
-def _queue_of_retry(running: execution.Execution, options: dict[str, Any]) -> str | None:
-    """The queue of a retry; None: the same. Through a named exchange Celery repeats the way, not the queue."""
-    exchange = options.get("exchange") or ""
-    way = (getattr(exchange, "name", exchange), options.get("routing_key"))
-    info = running.task.request.delivery_info or {}
-    return None if way == (info.get("exchange"), info.get("routing_key")) and way[0] else queue_of(options)

@@ -48,9 +48,15 @@ GRACE = 1.2
 """A database that is reached may take this much longer to answer: with the default of 2 s, 2.4 of the 3 s allowed."""
 
 
-def enqueue(db: Database, new: NewJob) -> Enqueued:
-    """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10)."""
-    return db.run(partial(insert_job, db, new), within=db.timeout * GRACE, point="enqueue")
+def enqueue(db: Database, new: NewJob, patient: bool = False) -> Enqueued:
+    """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10).
+
+    `patient`: wait for the database as long as it takes.
+    """
+    transition = partial(insert_job, db, new)
+    if patient:
+        return db.persist(transition, point="enqueue")
+    return db.run(transition, within=db.timeout * GRACE, point="enqueue")
 
 
 def enqueue_all(
