@@ -6,14 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.app.task import Task
 from celery.contrib.testing.worker import start_worker
 
 import celery_jobs
+from celery_jobs.plugin import plugin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["make_app", "working"]
+__all__ = ["make_app", "shared_worker", "working"]
 
 
 def make_app(broker_url: str, database_url: str, install: bool = True, **conf: Any) -> Celery:
@@ -37,3 +39,26 @@ def working(app: Celery, **options: Any) -> Iterator[Any]:
     """A worker with the solo pool in a thread: no time limits, no children, quick to start."""
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20, **options) as worker:
         yield worker
+
+
+@contextmanager
+def shared_worker(app: Celery) -> Iterator[None]:
+    """The same for many tests, one at a time in a process: two would disturb each other. Closes the app at the end."""
+
+    @app.task(name="last", base=Task, shared=False)
+    def last() -> None:
+        _be_quiet(app)
+
+    with working(app):
+        yield
+        last.delay().get(timeout=30, interval=0.05)
+    _be_quiet(app)
+    plugin_of(app).unchecked_db.dispose()
+    app.close()
+
+
+def _be_quiet(app: Celery) -> None:
+    """Let no result of this thread that is collected later connect anew, to say that it listens no more."""
+    if app.conf.result_backend.startswith("redis"):
+        app.backend.result_consumer.stop()
+        app.backend.result_consumer._pubsub = None

@@ -140,11 +140,15 @@ def test_sending_changes_nothing_that_is_stored() -> None:
     ("options", "queue"),
     [
         ({"exchange": "", "routing_key": "shop"}, "shop"),
-        ({"exchange": "orders", "routing_key": "order.new", "declare": [Queue("shop")]}, "shop"),
+        ({"exchange": "orders", "routing_key": "order.old", "declare": [Queue("shop")]}, "shop"),
+        ({"exchange": "orders", "routing_key": "order.new", "declare": [Queue("shop")]}, "new"),
+        ({"exchange": Exchange("orders"), "routing_key": "order.new"}, "new"),
+        ({"exchange": "orders", "routing_key": "order.old"}, "order.old"),
         ({"routing_key": "shop", "declare": ["shop"]}, "shop"),
         ({"routing_key": "shop", "declare": []}, "shop"),
         ({}, ""),
     ],
 )
 def test_the_queue_of_a_publish_is_known(options: dict[str, Any], queue: str) -> None:
-    assert queue_of(options) == queue
+    queues = {"new": Queue("new", Exchange("orders"), routing_key="order.new")}
+    assert queue_of(queues, options) == queue

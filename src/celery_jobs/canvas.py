@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
 
 from celery.utils.functional import maybe_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["following_calls"]
+__all__ = ["following_calls", "name_links"]
 
 _FOLLOWING = ("chain", "link", "link_error", "chord")
 
@@ -40,3 +41,18 @@ def _calls(signature: Any, handed: bool) -> Iterator[tuple[Mapping[str, Any], bo
     else:
         yield signature, handed
     yield from following_calls(signature.get("options") or {})
+
+
+def name_links(request: Any, original_id: str) -> None:
+    """Give each link to a task of a running request the id that it has in every run of this chain.
+
+    A step of a chain has one from the beginning; a link would be another job each time that it is published.
+    """
+    links = enumerate(request.callbacks or ())
+    request.callbacks = [_named(link, str(uuid5(UUID(original_id), f"link {place}"))) for place, link in links]
+
+
+def _named(link: Any, task_id: str) -> Any:
+    if not isinstance(link, Mapping) or link.get("subtask_type") is not None:
+        return link
+    return {**link, "options": {"task_id": task_id, **(link.get("options") or {})}}

@@ -62,8 +62,8 @@ class EagerRun:
     retries_by_policy: int = 0
     """Those of them that Celery, which counts anew when it applies a retry of its own, has in `request.retries`."""
 
-    def run(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the task's body until it succeeds or the policy gives up; without waiting."""
+    def run(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], whole: bool) -> Any:
+        """Run the task's body, `whole` with autoretry inside, until it succeeds or the policy gives up; no waiting."""
         self.entered = True
         while True:
             try:
@@ -71,7 +71,8 @@ class EagerRun:
             except (Retry, Ignore, Reject):
                 raise
             except Exception as error:
-                if self.gave_up or left_to_autoretry(self.task, type(error)) or not self._is_retried(error):
+                left = left_to_autoretry(self.task, type(error)) and not whole
+                if self.gave_up or left or not self._is_retried(error):
                     raise
             self.policy_retries += 1
             self.retries_by_policy += 1

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kombu.compression import get_encoder
 from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_jobs.delayed_delivery import plain_way
-from celery_jobs.errors import PayloadNotSerializable, PayloadTooLarge
+from celery_jobs.errors import InvalidJob, PayloadNotSerializable, PayloadTooLarge
 from celery_jobs.ids import new_id, parse_id
 from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from kombu import Queue
 
@@ -61,7 +62,7 @@ _NOT_PROPERTIES = frozenset(
 def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
     """Serialize what `Producer.publish(body, **options)` was handed; `limit` is in bytes.
 
-    Raises PayloadNotSerializable and PayloadTooLarge.
+    Raises PayloadNotSerializable and PayloadTooLarge, and InvalidJob for a compression that is unknown here.
     """
     serializer = options.get("serializer") or "json"
     try:
@@ -77,13 +78,23 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
         body=payload,
         content_type=content_type,
         content_encoding=content_encoding,
-        compression=options.get("compression"),
+        compression=_known_compression(options.get("compression")),
         headers=json.dumps(options.get("headers") or {}),
         properties=json.dumps({k: v for k, v in options.items() if k not in _NOT_PROPERTIES and v is not None}),
         exchange=exchange if isinstance(exchange, str) else exchange.name,
         routing_key=options.get("routing_key") or "",
         delivery_mode=_delivery_mode(options.get("delivery_mode")),
     )
+
+
+def _known_compression(name: str | None) -> str | None:
+    """The compression itself comes with the sending: there it is too late to find that it is unknown."""
+    if name:
+        try:
+            get_encoder(name)
+        except KeyError:
+            raise InvalidJob("compression", f"{name!r} is not known here; is its package installed?") from None
+    return name
 
 
 def _bytes(data: str | bytes, encoding: str) -> bytes:
@@ -103,11 +114,12 @@ def _delivery_mode(mode: Any) -> int | None:
     return {"transient": 1, "persistent": 2}.get(mode) if isinstance(mode, str) else mode
 
 
-def queue_of(options: dict[str, Any]) -> str:
-    """The Celery queue that a publish is meant for."""
-    routing_key = options.get("routing_key") or ""
-    declared = options.get("declare") or ()
-    return str(getattr(declared[0], "name", None) or routing_key) if declared else str(routing_key)
+def queue_of(queues: Mapping[str, Queue], options: Mapping[str, Any]) -> str:
+    """The Celery queue that a publish is meant for: the one that its way leads to, else the one that it declares."""
+    exchange, routing_key = options.get("exchange") or "", str(options.get("routing_key") or "")
+    declared = options.get("declare") or (None,)
+    bound = _bound_to(queues, getattr(exchange, "name", exchange), routing_key)
+    return bound or str(getattr(declared[0], "name", None) or routing_key)
 
 
 def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) -> str:
@@ -115,14 +127,14 @@ def queue_of_delivery(queues: Mapping[str, Queue], delivery: Mapping[str, Any]) 
     exchange, routing_key, queue = plain_way(
         queues, delivery.get("exchange") or "", str(delivery.get("routing_key") or "")
     )
-    if queue is not None:
-        return str(queue.name)
-    if not exchange:
-        return routing_key
+    return str(queue.name) if queue is not None else _bound_to(queues, exchange, routing_key) or routing_key
+
+
+def _bound_to(queues: Mapping[str, Queue], exchange: str, routing_key: str) -> str | None:
+    """The queue that is bound to a named exchange with this very key."""
     way = (exchange, routing_key)
-    return next(
-        (name for name, queue in queues.items() if (queue.exchange.name, queue.routing_key) == way), routing_key
-    )
+    found = (name for name, queue in queues.items() if (queue.exchange.name, queue.routing_key) == way)
+    return next(found, None) if exchange else None
 
 
 def job_of(headers: Mapping[str, Any] | None) -> str | None:
@@ -135,7 +147,7 @@ def queue_of_retry(queues: Mapping[str, Queue], options: dict[str, Any], deliver
     exchange = options.get("exchange") or ""
     *way, _ = plain_way(queues, delivery.get("exchange") or "", delivery.get("routing_key") or "")
     same = way == [getattr(exchange, "name", exchange), options.get("routing_key")]
-    return None if same and way[0] else queue_of(options)
+    return None if same and way[0] else queue_of(queues, options)
 
 
 def decode_headers(message: Message) -> dict[str, Any]:
@@ -159,14 +171,25 @@ def headers_for(job: Outgoing) -> dict[str, Any]:
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
-    headers.update(moments_for(job.due_at, job.expires_at))
+    headers.update(moments_for(job.sent_at, job.due_at, job.expires_at, headers.get("eta")))
     return headers
 
 
-def moments_for(due_at: datetime | None, expires_at: datetime | None) -> dict[str, str | None]:
-    """The headers `eta` and `expires` by the database's clock; a worker translates them to its own."""
-    moments = {"eta": None if due_at is None else due_at.isoformat()}
+def moments_for(
+    sent_at: datetime, due_at: datetime | None, expires_at: datetime | None, asked: str | None
+) -> dict[str, str | None]:
+    """The headers `eta` and `expires` by the database's clock; a worker translates them to its own.
+
+    `asked` is the eta that the caller asked for: where it has passed it stays, for the task to read.
+    """
+    passed = asked if asked is not None and _has_passed(asked, sent_at) else None
+    moments = {"eta": passed if due_at is None else due_at.isoformat()}
     return moments if expires_at is None else {**moments, "expires": expires_at.isoformat()}
+
+
+def _has_passed(eta: str, now: datetime) -> bool:
+    moment = datetime.fromisoformat(eta)
+    return moment.tzinfo is not None and moment <= now
 
 
 def properties_for(job: Outgoing) -> dict[str, Any]:

@@ -60,6 +60,7 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.REFUSED: ("reason", "error"),
     Kind.DROPPED: ("reason",),
     Kind.GONE: ("database",),
+    Kind.UNSENT: ("error",),
     Kind.UNTOLD: ("error",),
     Kind.CALLBACK_SENT: ("status", "duration_ms"),
     Kind.CALLBACK_FAILED: ("error", "tries", "again_in"),

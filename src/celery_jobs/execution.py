@@ -14,6 +14,7 @@ from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs import failpoints, soft_limit
+from celery_jobs.canvas import name_links
 from celery_jobs.claiming import claim_job
 from celery_jobs.envelope import JOB_HEADER, queue_of_delivery
 from celery_jobs.events import Kind, emit
@@ -88,8 +89,8 @@ class Execution:
     def _is_mine(self, wire: Wire) -> bool:
         return wire.task_id == self.job.task_id
 
-    def run(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the task's body; a failure that the policy retries leaves as Celery's Retry."""
+    def run(self, body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], whole: bool) -> Any:
+        """Run the task's body, `whole` with autoretry inside; a failure that the policy retries leaves as Retry."""
         self.entered = True
         try:
             failpoints.reach("run.begun")
@@ -98,7 +99,7 @@ class Execution:
         except (Retry, Ignore, Reject):
             raise
         except Exception as error:
-            verdict = self._judge(error)
+            verdict = self._judge(error, whole)
             if verdict is error:
                 raise
             raise verdict from error
@@ -108,13 +109,14 @@ class Execution:
         if self.following is not None:
             # retry(throw=False): the caller sees RETRY while a retry waits, as with any other.
             raise Retry(when=self.following.scheduled_at or self.following.delay)
+        name_links(self.task.request, self.job.original_id)
         return result
 
-    def _judge(self, error: Exception) -> Exception:
+    def _judge(self, error: Exception, whole: bool) -> Exception:
         if self.following is not None:
             retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
             return retried
-        if self.gave_up or left_to_autoretry(self.task, type(error)):
+        if self.gave_up or (left_to_autoretry(self.task, type(error)) and not whole):
             return error
         following = next_by_policy(self.plugin, self.job, error, self.task)
         if following is None:

@@ -167,8 +167,8 @@ class Jobs:
     def replay(self, id: str, reason: str | None = None, force: bool = False) -> Run:
         """Begin a new chain with the configuration of an ended run, sent at once; gives the new run.
 
-        Raises JobNotFound, JobNotEnded, AlreadyReplayed (unless `force`) and ArgumentsDoNotFit
-        (semantics.md section 7).
+        Links, errbacks and the rest of a Celery chain run on; a group or chord hears nothing of it. Raises
+        JobNotFound, JobNotEnded, AlreadyReplayed (unless `force`) and ArgumentsDoNotFit (semantics.md section 7).
         """
         verb = verbs.Replay(self._plugin, reason, force)
         return self.get(verb.outcome[self._do(verb, id)])

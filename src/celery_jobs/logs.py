@@ -47,7 +47,7 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     ),
     Kind.UNSENT: (
         logging.WARNING,
-        "job %(job_id)s is stored but the broker did not take it; it is sent later",
+        "job %(job_id)s is stored but could not be sent: %(error)s; it is sent later",
     ),
     Kind.SENT_AGAIN: (logging.WARNING, "job %(job_id)s was sent again: nobody had claimed it"),
     Kind.UNTOLD: (logging.WARNING, "the end of job %(original_id)s could not be told to Celery yet: %(error)s"),

@@ -22,7 +22,7 @@ from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.publisher import published_by
-from celery_jobs.recording import Wire, make_job, read_wire
+from celery_jobs.recording import Wire, make_job, read_wire, require_carried
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 
@@ -156,6 +156,7 @@ class RecordingProducer:
             running.following = self._retry(running, wire, body, options, submission)
             self._unheard = True
             return None
+        require_carried(self._producer.connection.transport.driver_type, wire.task_id)
         self._set_priority(options, submission)
         plain = plain_options(self._plugin.app.amqp.queues, options)
         message = capture(body, plain, self._plugin.settings.max_payload_bytes)
@@ -164,7 +165,7 @@ class RecordingProducer:
         if not replaces and self._gather(wire, job, submission, running):
             self._unheard = True
             return None
-        enqueued = self._record(job)
+        enqueued = self._record(job, patient=running is not None and running.body_done)
         self._unheard = enqueued.deduplicated
         submission.settle(enqueued)
         if running is not None and replaces:
@@ -212,12 +213,14 @@ class RecordingProducer:
             more.update(delay=submission.delay, scheduled_at=None)
         if submission.expires_in is not None:
             more.update(expires_in=submission.expires_in, expires_at=None)
-        return make_job(self._plugin, wire, message, queue_of(options), submission.options, **more)
+        queue = queue_of(self._plugin.app.amqp.queues, options)
+        return make_job(self._plugin, wire, message, queue, submission.options, **more)
 
-    def _record(self, job: NewJob) -> Enqueued:
+    def _record(self, job: NewJob, patient: bool) -> Enqueued:
+        """`patient`: an attempt that has done its work waits for the database, also with what follows it."""
         from celery_jobs.store.enqueue import enqueue
 
-        enqueued = enqueue(self._plugin.db, job)
+        enqueued = enqueue(self._plugin.db, job, patient)
         if not enqueued.deduplicated:
             emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
@@ -247,8 +250,10 @@ class RecordingProducer:
         submission: Submission,
     ) -> None:
         plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
-        moments = moments_for(enqueued.due_at, enqueued.expires_at)
-        plain["headers"] = {**(options.get("headers") or {}), **moments, JOB_HEADER: enqueued.job_id}
+        assert enqueued.sent_at is not None
+        headers = options.get("headers") or {}
+        moments = moments_for(enqueued.sent_at, enqueued.due_at, enqueued.expires_at, headers.get("eta"))
+        plain["headers"] = {**headers, **moments, JOB_HEADER: enqueued.job_id}
         plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
         sender = sender_of(self._plugin)
         announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)

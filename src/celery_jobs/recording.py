@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from celery_jobs.options import JobOptions
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Wire", "make_job", "read_wire", "require_permitted"]
+__all__ = ["Wire", "make_job", "read_wire", "require_carried", "require_permitted"]
+
+LONGEST_NAME = 1024
+"""Bytes of UTF-8; an index of PostgreSQL takes no more than 2,704 in all."""
+
+LONGEST_OF_AMQP = 255
+"""The same of a message's `correlation_id`, which Celery makes of the task id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,9 @@ def _moment(plugin: Plugin, value: Any) -> datetime | None:
 
 
 def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: JobOptions, **more: Any) -> NewJob:
-    """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense, or a name no text."""
+    """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense, or a name is none."""
     for field, name in {"task_id": wire.task_id, "task": wire.task, "queue": queue}.items():
-        if clean(name) != name:
-            raise InvalidJob(field, f"no database keeps NUL or half a character, as in {name!r}")
+        _require_kept(field, name)
     try:
         policy = plugin.policy(wire.task, queue, options.level)
     except ValueError as error:
@@ -103,6 +108,20 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "callback_url": options.callback_url,
     }
     return NewJob(**{**values, **more})
+
+
+def require_carried(driver: str, task_id: str) -> None:
+    """Raise InvalidJob for a task id that the messages of this transport have no room for."""
+    if driver == "amqp" and len(task_id.encode(errors="replace")) > LONGEST_OF_AMQP:
+        raise InvalidJob("task_id", f"RabbitMQ carries at most {LONGEST_OF_AMQP} bytes, as in {task_id[:60]!r} …")
+
+
+def _require_kept(field: str, name: str) -> None:
+    if clean(name) != name:
+        raise InvalidJob(field, f"no database keeps NUL or half a character, as in {name!r}")
+    size = len(name.encode())
+    if size > LONGEST_NAME:
+        raise InvalidJob(field, f"at most {LONGEST_NAME:,} bytes are kept, not {size:,}, as in {name[:60]!r} …")
 
 
 def require_permitted(plugin: Plugin, field: str, url: str) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.app.control import Control
+from celery.utils.functional import maybe_list
 from celery.utils.imports import symbol_by_name
 
 from celery_jobs.plugin import plugin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from celery import Celery
 
 __all__ = ["JobsControl", "install"]
@@ -30,7 +29,7 @@ class JobsControl(Control):  # type: ignore[misc]
 
         reply = super().revoke(task_id, *args, **options)
         plugin = plugin_of(self.app)
-        ids: Iterable[str] = [task_id] if isinstance(task_id, str) else task_id
+        ids = maybe_list(task_id)
         found = [original_id for id in ids if (original_id := reads.find_original(plugin.db, id)) is not None]
         Cancel(plugin)(reads.runs_of(plugin.db, found))
         return reply

@@ -16,7 +16,7 @@ from celery_jobs.policy import level_from_json
 from celery_jobs.store.rows import Job, Message, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from celery_jobs.plugin import Plugin
 
@@ -82,7 +82,7 @@ def _require_fit(plugin: Plugin, original: Job, body: Body) -> None:
 
 
 def _alone(message: Message, body: Body, task_id: str) -> Message:
-    """The message under a new task id and out of its group and chord."""
+    """The message under a new task id, and it and the rest of its chain out of group and chord."""
     headers = decode_headers(message)
     headers.update(id=task_id, root_id=task_id, parent_id=None, eta=None, expires=None, retries=0)
     headers.update(group=None, group_index=None, replaced_task_nesting=0)
@@ -92,16 +92,34 @@ def _alone(message: Message, body: Body, task_id: str) -> Message:
     return replace(
         message,
         id=new_id(),
-        body=_without_chord(message, body),
+        body=_body_alone(message, body),
         headers=json.dumps(headers),
         properties=json.dumps(properties),
     )
 
 
-def _without_chord(message: Message, body: Body) -> bytes:
+def _body_alone(message: Message, body: Body) -> bytes:
     args, kwargs, embed = body
-    if not embed.get("chord"):
+    alone = {**embed, "chord": None} if embed.get("chord") else embed
+    if embed.get("chain"):
+        last, *before = embed["chain"]  # Celery takes the next step from the end
+        alone = {**alone, "chain": [_alone_at_last(last), *before]}
+    if alone == embed:
         return message.body
     serializer = registry.type_to_name[message.content_type]
-    _, encoding, data = dumps((args, kwargs, {**embed, "chord": None}), serializer=serializer)
+    _, encoding, data = dumps((args, kwargs, alone), serializer=serializer)
     return data.encode(encoding) if isinstance(data, str) else bytes(data)
+
+
+def _alone_at_last(step: Mapping[str, Any]) -> dict[str, Any]:
+    """The last step of a chain, which is the member of the group or chord around the chain, out of it."""
+    options, inside = dict(step.get("options") or {}), dict(step.get("kwargs") or {})
+    if step.get("subtask_type") == "chord":
+        inside["body"] = _alone_at_last(inside["body"])
+    elif step.get("subtask_type") == "group" and "chord" in options:
+        inside["tasks"] = [_alone_at_last(task) for task in inside["tasks"]]
+    kept = {name: value for name, value in options.items() if name not in _MEMBERSHIP}
+    return {**step, "options": kept, "kwargs": inside}
+
+
+_MEMBERSHIP = frozenset({"chord", "group_id", "group_index"})

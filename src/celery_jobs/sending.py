@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.result import task_join_will_block
 from kombu.common import maybe_declare
+from kombu.compression import get_encoder
 from kombu.exceptions import BatchPublishError, KombuError
 
 from celery_jobs import failpoints
@@ -122,18 +123,38 @@ class Sender:
 
     def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
         """Send a batch in one go where the transport can; what fails is marked unsent."""
-        if len(jobs) > 1 and self.breaker.allows() and producer.supports_batch_publish:
-            if self.guarded(producer, lambda: _publish_batch(producer, [self._message(producer, job) for job in jobs])):
-                return len(jobs)
-            self.note_unsent(jobs)
-            return 0
-        failed = [job for job in jobs if not (self.breaker.allows() and self._send_one(producer, job))]
-        self.note_unsent(failed)
-        return len(jobs) - len(failed)
+        made = [(job, message) for job in jobs if (message := self._made(producer, job)) is not None]
+        if len(made) > 1 and self.breaker.allows() and producer.supports_batch_publish:
+            with suppress(Exception):  # no error of the broker: one of them is no message for it, the others go alone
+                if self.guarded(producer, lambda: _publish_batch(producer, [message for _, message in made])):
+                    return len(made)
+                self.note_unsent([job for job, _ in made])
+                return 0
+        tried = [(job, self._send_one(producer, job, *message)) for job, message in made]
+        self.note_unsent([job for job, sent in tried if sent is False])
+        return sum(sent is True for _, sent in tried)
 
-    def _send_one(self, producer: Producer, job: Outgoing) -> bool:
-        body, options = self._message(producer, job)
-        return self.publish(producer, body, **options)
+    def _send_one(self, producer: Producer, job: Outgoing, body: bytes, options: dict[str, Any]) -> bool | None:
+        """Send a job alone; None: it is no message for this broker."""
+        try:
+            return self.breaker.allows() and self.publish(producer, body, **options)
+        except Exception as error:
+            self._give_up(job, error)
+            return None
+
+    def _made(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]] | None:
+        """The message of a job; None where this process cannot make it."""
+        try:
+            if job.message.compression:
+                get_encoder(job.message.compression)  # in the sending, Redis' transport takes a KeyError for its own
+            return self._message(producer, job)
+        except Exception as error:
+            self._give_up(job, error)
+            return None
+
+    def _give_up(self, job: Outgoing, error: Exception) -> None:
+        """Leave a job marked as sent, so that its tries have an end."""
+        emit(Kind.UNSENT, job_id=job.job_id, error=self.plugin.masked(repr(error)))
 
     def _message(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
         message = job.message
@@ -165,7 +186,7 @@ class Sender:
         with suppress(StoreUnavailable):
             mark_unsent(self.plugin.db, [(job.job_id, job.sent_at) for job in jobs if job.sent_at is not None])
         for job in jobs:
-            emit(Kind.UNSENT, job_id=job.job_id)
+            emit(Kind.UNSENT, job_id=job.job_id, error="the broker did not take it")
 
     def _declare(self, job: Outgoing) -> list[Any]:
         queues = self.plugin.app.amqp.queues

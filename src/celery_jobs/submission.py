@@ -38,7 +38,8 @@ class Submission:
         """Make an AsyncResult that of the job, with `job_id` and `deduplicated` on it."""
         self.result = result
         if self.enqueued is not None:
-            result.id = self.enqueued.task_id
+            if str(result.id) != self.enqueued.task_id:  # a caller's UUID stays one: Celery stores the result under it
+                result.id = self.enqueued.task_id
             result.job_id = self.enqueued.job_id
             result.deduplicated = self.enqueued.deduplicated
             result.payload_mismatch = self.enqueued.payload_mismatch

@@ -50,9 +50,10 @@ class JobTask(Task):  # type: ignore[misc]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        run = cls.__dict__.get("run")
-        if run is not None:
-            cls.run = _recorded(cls, run)
+        for name in ("run", "__call__"):
+            found = next(owner for owner in cls.__mro__ if name in owner.__dict__)
+            if found is cls or not (found is Task or issubclass(found, JobTask)):  # its own, or that of a mixin
+                setattr(cls, name, _recorded(cls, found.__dict__[name], whole=name == "__call__"))
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -153,8 +154,8 @@ class JobTask(Task):  # type: ignore[misc]
 _MISSING = object()
 
 
-def _recorded(cls: type[JobTask], run: Any) -> Any:
-    """The body of a task, whose outermost call in an attempt is judged by the retry policy."""
+def _recorded(cls: type[JobTask], run: Any, whole: bool) -> Any:
+    """`run` of a task, or the `whole` of its `__call__`: the outermost call in an attempt is judged by the policy."""
     static = isinstance(run, staticmethod)
     body = run.__func__ if static else run
 
@@ -163,7 +164,7 @@ def _recorded(cls: type[JobTask], run: Any) -> Any:
         running = eager.current() or execution.current()
         if running is None or running.entered or not isinstance(running.task, cls):
             return body(*args, **kwargs)
-        return running.run(body, args, kwargs)
+        return running.run(body, args, kwargs, whole)
 
     return staticmethod(recorded) if static else recorded
 

@@ -98,12 +98,12 @@ def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> 
     store = not getattr(context, "ignore_result", False)
     if original.final_status == FinalStatus.SUCCESS:
         result = None if last.result is None else json.loads(last.result)
-        backend.mark_as_done(last.task_id, result, request=context, store_result=store)
+        backend.mark_as_done(context.id, result, request=context, store_result=store)
     elif original.final_status == FinalStatus.CANCELLED:
         reason = "expired" if last.failure_reason == FailureReason.EXPIRED else "revoked"
-        backend.mark_as_revoked(last.task_id, reason, request=context, store_result=store)
+        backend.mark_as_revoked(context.id, reason, request=context, store_result=store)
     else:
-        backend.mark_as_failure(last.task_id, _error(last), request=context, store_result=store)
+        backend.mark_as_failure(context.id, _error(last), request=context, store_result=store)
 
 
 def _say_end(plugin: Plugin, original: Job, last: Job) -> None:

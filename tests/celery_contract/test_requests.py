@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from celery.contrib.testing.mocks import TaskMessage
-from celery.worker.request import create_request_cls
+from celery.worker.request import Request, create_request_cls
 
 from celery_jobs import Jobs
 from celery_jobs.worker.messenger import Messenger
@@ -17,6 +17,8 @@ from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from tests.celery_contract.conftest import MakeApp
 
 
 @pytest.fixture
@@ -77,3 +79,32 @@ def test_a_tracer_can_be_taken_away_as_from_any_task(app: Celery) -> None:
     works.__trace__ = lambda: None
     del works.__trace__
     assert works.__trace__ is None
+
+
+class OwnRequest(Request):  # type: ignore[misc]
+    """As Celery's guide shows it, "Requests and custom requests"."""
+
+    failed: ClassVar[list[str]] = []
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        self.failed.append(self.task.name)
+
+
+@pytest.mark.parametrize("given", [OwnRequest, f"{__name__}:OwnRequest"], ids=["a class", "a name"])
+def test_a_tasks_own_request_class_is_called_and_its_jobs_are_recorded(new_app: MakeApp, given: Any) -> None:
+    """Those of a producer without the plugin too, which only our class makes jobs of."""
+    app, foreigner = new_app(), new_app(install=False)
+
+    @app.task(name="fails", shared=False, max_attempts=2, Request=given)
+    def fails() -> None:
+        raise ValueError("no")
+
+    OwnRequest.failed.clear()
+    with working(app):
+        for result in (fails.delay(), foreigner.send_task("fails")):
+            with pytest.raises(ValueError, match="no"):
+                result.get(timeout=15)
+            run = wait_until(lambda result=result: (run := Jobs(app).get(result.id)).has_ended and run)  # type: ignore[misc]
+            assert (run.final_status, run.attempt_number) == ("dead_lettered", 2)
+    assert OwnRequest.failed == ["fails"] * 4  # Celery calls it for a retry too

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery.app.task import Task
 
 from tests.doctor.conftest import ask
 
@@ -75,6 +76,21 @@ def test_retries_that_are_off_everywhere(
 ) -> None:
     plugin = make(jobs_queue_defaults=defaults, jobs_queues=queues)
     assert [finding.severity for finding in ask(plugin, "retries-off")] == ["info"] * found
+
+
+def nothing() -> None: ...
+
+
+def test_tasks_that_are_no_jobs_are_listed(make: Callable[..., Plugin]) -> None:
+    plugin = make()
+    plugin.app.task(name="job", shared=False)(nothing)
+    assert ask(plugin, "tasks-without-jobs") == []
+    for number in range(12):
+        plugin.app.task(name=f"plain.{number:02}", base=Task, shared=False)(nothing)
+    (finding,) = ask(plugin, "tasks-without-jobs")
+    assert finding.severity == "info"
+    assert "plain.00, plain.01" in finding.words
+    assert finding.words.endswith("plain.09 and 2 more")
 
 
 ON = {"alerts_enabled": True}

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import chord
 from redis import Redis
 
-from celery_jobs import Jobs, StoreUnavailable
+from celery_jobs import Jobs, StoreUnavailable, events
 from celery_jobs.plugin import plugin_of
 from tests.apps import make_app, working
 from tests.processes import wait_until
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from celery_jobs.events import Event
     from tests.servers.postgres import Postgres
 
 
@@ -70,6 +72,40 @@ def test_a_worker_waits_for_its_database_and_loses_nothing(app: Celery, own_post
         own_postgres.restart()
         run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
     assert (run.final_status, run.result) == ("success", "finished without a database")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("shape", ["chain", "chord", "errback"])
+def test_what_follows_a_task_waits_for_its_database_too(app: Celery, own_postgres: Postgres, shape: str) -> None:
+    """The task has done its work: that its next step cannot be stored yet is no failure of it."""
+    waiting: list[Event] = []
+
+    @app.task(name="stops_the_database", shared=False, max_attempts=1)
+    def stops_the_database(fail: bool = False) -> str:
+        own_postgres.kill()
+        if fail:
+            raise ValueError("failed without a database")
+        return "finished without a database"
+
+    @app.task(name="next_step", shared=False)
+    def next_step(before: Any) -> Any:
+        return before
+
+    @events.subscribe
+    def hear(event: Event) -> None:
+        if event.kind is events.Kind.STORE_UNAVAILABLE:
+            waiting.append(event)
+
+    first, second = stops_the_database.s(fail=shape == "errback"), next_step.s()
+    canvas = {"chain": first | second, "chord": chord([first], second), "errback": first.on_error(second)}[shape]
+    with working(app):
+        canvas.apply_async()
+        wait_until(lambda: waiting)
+        own_postgres.restart()
+        wait_until(lambda: Jobs(app).count(ended=True) == 2)
+    events.unsubscribe(hear)
+    last, begun = Jobs(app).list()
+    assert (begun.final_status, last.final_status) == ("dead_lettered" if shape == "errback" else "success", "success")
 
 
 def test_an_enqueue_into_a_frozen_database_is_a_typed_error_within_3_s(

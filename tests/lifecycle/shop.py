@@ -189,6 +189,17 @@ def rejects_at_first_and_acknowledges_late(self: Any, file: str) -> int:
     return rejects_at_first(file)
 
 
+@job(acks_late=True, acks_on_failure=False, acks_on_timeout=False, reject_on_worker_lost=True)
+def asks_the_broker_to_send_it_again(file: str, way: str) -> None:
+    """Its settings have Celery give the message back where it fails, hangs or kills its worker."""
+    leave_mark(file)
+    if way == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "hangs":
+        time.sleep(20)
+    raise ValueError("it is broken")
+
+
 @job(bind=True)
 def replaces_itself(self: Any, x: int) -> Any:
     return self.replace(self.app.tasks["add"].s(x, 1))

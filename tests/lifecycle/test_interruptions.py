@@ -128,3 +128,23 @@ def test_a_task_that_handles_its_soft_limit_succeeds(shop: Shop) -> None:
     result = shop.enqueue("survives_its_soft_limit", soft_time_limit=1)
     assert result.get(timeout=10) == "cleaned up"
     assert verdicts(shop.ended(result)) == [("completed", "success")]
+
+
+@pytest.mark.parametrize(
+    ("way", "runs", "reason"),
+    [
+        ("fails", 1, "exception"),
+        ("hangs", 1, "timeout"),
+        pytest.param("dies", 3, "worker_lost", marks=pytest.mark.matrix),
+    ],
+)
+def test_a_message_that_celery_gives_back_runs_nothing_again(shop: Shop, way: str, runs: int, reason: str) -> None:
+    """`acks_on_failure=False` and the like: in bare Celery such a task may go round for ever."""
+    file = shop.new_file()
+    options = {"time_limit": 1} if way == "hangs" else {}
+    result = shop.enqueue("asks_the_broker_to_send_it_again", str(file), way, max_attempts=1, **options)
+    rows = shop.ended(result, timeout=40)
+    assert verdicts(rows) == [("failed", "dead_lettered")]
+    assert rows[0].failure_reason == reason
+    shop.ended(shop.enqueue("add", 1, 2))
+    assert len(file.read_text().splitlines()) == runs

@@ -19,6 +19,11 @@ __all__ = ["CHECKS"]
 
 PICKLE = {"pickle", "application/x-python-serialize"}
 ENCRYPTED = {"rediss", "amqps"}
+INTERNAL = ("celery.", "celery_jobs.")
+"""Begin the names of tasks that nobody has written for this app."""
+
+NAMED = 10
+"""As many of a list are shown."""
 
 
 @check("pickle-accepted", "error")
@@ -68,6 +73,19 @@ def retries_off(plugin: Plugin) -> Iterator[tuple[str, str]]:
         )
 
 
+@check("tasks-without-jobs", "info")
+def tasks_without_jobs(plugin: Plugin) -> Iterator[tuple[str, str]]:
+    """Celery's own and ours are none on purpose."""
+    tasks = plugin.app.tasks
+    names = [name for name in sorted(tasks) if not (name.startswith(INTERNAL) or plugin.manages(name))]
+    if names:
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        yield (
+            f"tasks are no jobs, for their class is not JobTask: {', '.join(names[:NAMED])}{more}",
+            "derive their base from celery_jobs.JobTask, or leave out base=, if that is not what you want",
+        )
+
+
 @check("alerts-nowhere", "warning")
 def alerts_nowhere(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """The event job.dead_lettered is emitted all the same."""
@@ -85,4 +103,11 @@ def _addresses(connection: Connection) -> list[SplitResult]:
     return [urlsplit(url) for url in connection.alt or [connection.as_uri()]]
 
 
-CHECKS: tuple[Check, ...] = (pickle_accepted, confirms_off, broker_without_tls, retries_off, alerts_nowhere)
+CHECKS: tuple[Check, ...] = (
+    pickle_accepted,
+    confirms_off,
+    broker_without_tls,
+    retries_off,
+    tasks_without_jobs,
+    alerts_nowhere,
+)

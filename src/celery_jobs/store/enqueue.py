@@ -55,15 +55,18 @@ def _anything(job: NewJob, enqueued: Enqueued) -> None:
     pass
 
 
-def enqueue(db: Database, new: NewJob) -> Enqueued:
-    """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10)."""
-    within = db.timeout * GRACE
+def enqueue(db: Database, new: NewJob, patient: bool = False) -> Enqueued:
+    """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10).
+
+    `patient`: wait for the database as long as it takes.
+    """
+    run = db.persist if patient else partial(db.run, within=db.timeout * GRACE)
     if not db.is_sqlite:
         values = {**_values_of(new), **_message_values(new.message)}
-        row = db.run(lambda connection: _store.first(connection, values), within=within, point="enqueue", alone=True)
+        row = run(lambda connection: _store.first(connection, values), point="enqueue", alone=True)
         if row is not None:
             return Enqueued(new.id, new.task_id, row["sent_at"], row["due_at"], row["expires_at"])
-    return db.run(partial(insert_job, db, new), within=within, point="enqueue")
+    return run(partial(insert_job, db, new), point="enqueue")
 
 
 def _store_statement(is_sqlite: bool) -> Any:

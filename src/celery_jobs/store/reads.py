@@ -42,8 +42,9 @@ __all__ = [
 _JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
 
 
-def find_original(db: Database, id: str) -> str | None:
+def find_original(db: Database, id: str | UUID) -> str | None:
     """The id of the original for a job's id or a Celery task id (of which the newest chain counts)."""
+    id = str(id)
     if clean(id) != id:
         return None  # no database has such a text, and none could be asked for it
     with db.reading() as connection:

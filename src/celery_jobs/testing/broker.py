@@ -64,7 +64,8 @@ class KeptMessages:
         wire = read_wire(self._plugin, options.get("headers") or {}, body)
         if wire is not None:
             message = capture(body, options, limit=sys.maxsize)  # of no job, so not held to what a job may carry
-            self._kept.append(Kept(wire.task, queue_of(options), wire.eta or self._clock.now, message))
+            queue = queue_of(self._plugin.app.amqp.queues, options)
+            self._kept.append(Kept(wire.task, queue, wire.eta or self._clock.now, message))
 
     def next(self, tasks: Collection[str], queue: str | None) -> Kept | None:
         """The first that is due of the named tasks and the queue, or of any; it stays here until it is taken."""

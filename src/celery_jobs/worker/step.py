@@ -13,6 +13,7 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.worker.announcer import Announcer
 from celery_jobs.worker.heart import Heart
 from celery_jobs.worker.messenger import Messenger
+from celery_jobs.worker.own_requests import mix_requests
 from celery_jobs.worker.stand_in import StandIn
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.plugin = plugin_of(worker.app)
         # Each worker serves beat's ticks, whatever its -Q says.
         worker.app.amqp.queues.select_add(self.plugin.settings.service_queue)
+        mix_requests(worker.app)
         if self.plugin.settings.alert_urls:
             self.plugin.announcer = Announcer(self.plugin)
         super().__init__(worker, **options)
