@@ -26,6 +26,8 @@ from tests.servers.rabbitmq import start_rabbitmq
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from celery import Celery
+
 REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
 POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
 RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
@@ -68,6 +70,16 @@ def own_tasks() -> Iterator[None]:
     yield
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before)
+    for app in _state._get_active_apps():
+        _rest(app)
+
+
+def _rest(app: Celery) -> None:
+    """Close what an app keeps open to its result store: Celery leaves that to whoever collects the app."""
+    backend = getattr(app._local, "backend", None) or app._backend_cache
+    client = vars(backend).get("client") if backend is not None else None
+    if isinstance(client, Redis):
+        client.connection_pool.disconnect(inuse_connections=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
