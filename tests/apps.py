@@ -10,7 +10,6 @@ from celery.app.task import Task
 from celery.contrib.testing.worker import start_worker
 
 import celery_jobs
-
 from celery_jobs.plugin import plugin_of
 
 if TYPE_CHECKING:

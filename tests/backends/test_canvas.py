@@ -33,7 +33,9 @@ def backend(request: pytest.FixtureRequest, valkey: str, sqlite_template: Path, 
     kind = request.param
     url, file = URLS[kind].format(folder=folder), folder / f"{kind}.sqlite3"
     shutil.copyfile(sqlite_template, file)
-    with open_shop(shared_broker(valkey, "sqlite"), f"sqlite:///{file}", task_default_queue=kind, result_backend=url) as shop:
+    with open_shop(
+        shared_broker(valkey, "sqlite"), f"sqlite:///{file}", task_default_queue=kind, result_backend=url
+    ) as shop:
         yield shop
 
 

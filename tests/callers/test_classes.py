@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -18,6 +17,8 @@ from celery_jobs import Jobs, JobTask
 from tests.apps import make_app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery_jobs.testing import Sandbox
 
 NOWHERE, NO_FILE = "redis://127.0.0.1:1/0", "sqlite:////nowhere/jobs.sqlite3"
@@ -121,7 +122,7 @@ FLASK: dict[str, Callable[[], Any]] = {
 def older(app: Celery) -> Celery:
     """What Flask's documentation said before: a class made of the app's own."""
 
-    class ContextTask(app.Task):  # type: ignore[misc,name-defined]
+    class ContextTask(app.Task):  # type: ignore[misc]
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             with pages.app_context():
                 return self.run(*args, **kwargs)
@@ -227,11 +228,11 @@ def test_a_task_that_calls_itself_or_another_calls_a_plain_function(jobs_sandbox
     assert (run.result, run.attempt_number) == (120, 1)
 
 
-class JobDjangoTask(JobTask, DjangoTask):
+class JobDjangoTask(JobTask, DjangoTask):  # type: ignore[misc]
     abstract = True
 
 
-class DjangoJobTask(DjangoTask, JobTask):
+class DjangoJobTask(DjangoTask, JobTask):  # type: ignore[misc]
     abstract = True
 
 

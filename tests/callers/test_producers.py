@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery
+from celery import Celery, chain, chord
 
 from celery_jobs import InvalidJob, Jobs
 from celery_jobs.plugin import plugin_of
@@ -53,9 +53,9 @@ def foreigner(office: Celery) -> Iterator[Celery]:
 BY_NAME: dict[str, Callable[[Celery], Any]] = {
     "send_task": lambda app: app.send_task("works_later", (7,), tags=["by name"], max_attempts=5),
     "a signature": lambda app: app.signature("works_later", (7,), tags=["by name"], max_attempts=5).apply_async(),
-    "options of a signature": lambda app: app.signature("works_later", (7,))
-    .set(tags=["by name"], max_attempts=5)
-    .apply_async(),
+    "options of a signature": lambda app: (
+        app.signature("works_later", (7,)).set(tags=["by name"], max_attempts=5).apply_async()
+    ),
     "a chain": lambda app: (
         app.signature("echo", (7,)) | app.signature("works_later").set(tags=["by name"], max_attempts=5)
     ).apply_async(),
@@ -92,11 +92,9 @@ def test_a_foreign_job_has_history_retries_and_its_dead_letter(office: Celery, f
 
 
 def test_a_foreign_canvas_runs_to_its_end_where_members_need_retries(office: Celery, foreigner: Celery) -> None:
-    late, total = (lambda x: foreigner.signature("works_later", (x,))), foreigner.signature("total")
-    from celery import chain, chord
-
-    canvas = chain(chord([late(1), late(2)], total, app=foreigner), foreigner.signature("works_later"), app=foreigner)
-    result = canvas.apply_async()
+    header = [foreigner.signature("works_later", (number,)) for number in (1, 2)]
+    members = chord(header, foreigner.signature("total"), app=foreigner)
+    result = chain(members, foreigner.signature("works_later"), app=foreigner).apply_async()
     assert result.get(timeout=30) == 3
     assert ended(office, result.id).attempt_number == 3
 
