@@ -99,7 +99,7 @@ def test_a_payload_of_just_the_limit_is_taken_and_one_byte_more_is_not() -> None
 
 
 def test_a_message_goes_out_with_its_jobs_mark_and_retries() -> None:
-    message = capture(BODY, {"headers": {"id": "t1", "retries": 0, "eta": "2020-01-01T00:00:00+00:00"}}, LIMIT)
+    message = capture(BODY, {"headers": {"id": "t1", "retries": 0}}, LIMIT)
     headers = headers_for(_outgoing(message, retries=2))
     assert headers == {"id": "t1", "retries": 2, "eta": None, JOB_HEADER: "j1"}
 
@@ -107,6 +107,22 @@ def test_a_message_goes_out_with_its_jobs_mark_and_retries() -> None:
 def test_a_message_says_when_it_is_due_to_the_microsecond() -> None:
     message, due = capture(BODY, {"headers": {}}, LIMIT), datetime(2027, 1, 1, 12, 30, 0, 123456, UTC)
     assert headers_for(_outgoing(message, due_at=due))["eta"] == "2027-01-01T12:30:00.123456+00:00"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("2020-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00"),
+        ("2020-01-01T02:00:00+02:00", "2020-01-01T02:00:00+02:00"),
+        ("2999-01-01T00:00:00+00:00", None),
+        ("2020-01-01T00:00:00", None),
+        (None, None),
+    ],
+)
+def test_a_message_that_is_due_says_when_its_caller_wanted_it(asked: str | None, told: str | None) -> None:
+    """Not when that is still to come, as of a job that was fired, or by a clock that nobody knows."""
+    message = capture(BODY, {"headers": {"eta": asked}}, LIMIT)
+    assert headers_for(_outgoing(message))["eta"] == told
 
 
 def test_a_message_goes_out_with_what_is_left_of_its_life() -> None:

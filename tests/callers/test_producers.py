@@ -92,11 +92,9 @@ def test_a_foreign_job_has_history_retries_and_its_dead_letter(office: Celery, f
 
 
 def test_a_foreign_canvas_runs_to_its_end_where_members_need_retries(office: Celery, foreigner: Celery) -> None:
-    late = [foreigner.signature("works_later", (x,)) for x in (1, 2)]
-    canvas = chain(
-        chord(late, foreigner.signature("total"), app=foreigner), foreigner.signature("works_later"), app=foreigner
-    )
-    result = canvas.apply_async()
+    header = [foreigner.signature("works_later", (number,)) for number in (1, 2)]
+    members = chord(header, foreigner.signature("total"), app=foreigner)
+    result = chain(members, foreigner.signature("works_later"), app=foreigner).apply_async()
     assert result.get(timeout=30) == 3
     assert ended(office, result.id).attempt_number == 3
 

@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("callers")
 
-PLAIN: dict[str, Any] = {
-    "text": "żółw \U0001f422",
-    "numbers": [1, 2.5, -3],
-    "nothing": None,
-    "truth": True,
-    "nested": {"a": [{}]},
-}
+PLAIN: dict[str, Any] = {"text": "żółw \U0001f422", "numbers": [1, 2.5, -3], "nothing": None, "nested": {"a": [{}]}}
 RICH = {"at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "price": Decimal("1.10"), "id": UUID(int=7)}
 
 ARGUMENTS: dict[str, Any] = {
@@ -40,9 +34,8 @@ ARGUMENTS: dict[str, Any] = {
 }
 """What each of them carries."""
 
-COMPRESSIONS = [
-    name for name in ("gzip", "zlib", "bzip2", "lzma", "brotli", "zstd") if name in kombu.compression._aliases
-]
+KNOWN = ("gzip", "zlib", "bzip2", "lzma", "brotli", "zstd")
+COMPRESSIONS = [name for name in KNOWN if name in kombu.compression._aliases]
 """Those whose packages are here."""
 
 

@@ -8,8 +8,9 @@ import pytest
 from celery import chain, chord, group
 
 from celery_jobs import execution
+from celery_jobs.plugin import plugin_of
 from celery_jobs.sending import sender_of
-from celery_jobs.store import endings
+from celery_jobs.store import endings, sends
 
 if TYPE_CHECKING:
     from tests.canvas.shop import Shop
@@ -57,3 +58,17 @@ def test_what_follows_a_step_that_ran_twice_runs_once(shop: Shop, unrecorded: li
     assert unrecorded
     assert {shop.jobs.get(id).losses for id in unrecorded} == {1}
     assert shop.jobs.count(status="dead_lettered") == before
+
+
+def test_a_member_whose_message_comes_again_counts_once_in_its_chord(shop: Shop) -> None:
+    plugin, add = plugin_of(shop.app), shop.task("add")
+    canvas = chord([add.s(1, 1), shop.task("works_on_attempt").s(2)], shop.task("note").s())
+    result = canvas.apply_async()
+    for _ in range(3):
+        sender_of(plugin).send(sends.fetch(plugin.db, [shop.jobs.get(member.id).id for member in result.parent]))
+    assert shop.value(result) == [2, 2]
+    assert shop.settle() == ["[2, 2]"]
+    for member in result.parent:
+        sender_of(plugin).send(sends.fetch(plugin.db, [shop.jobs.get(member.id).id]))
+    shop.value(add.delay(1))
+    assert shop.settle() == ["[2, 2]"]

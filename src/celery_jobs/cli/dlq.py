@@ -72,6 +72,8 @@ def show_dead(context: click.Context, id: str, traceback: bool, json: bool) -> N
 def replay_dead(context: click.Context, chosen: Chosen, reason: str | None, force: bool) -> None:
     """Run dead letters again, as new jobs.
 
+    Links and the rest of a chain run on; a group or chord hears nothing of it.
+
     \b
       celery -A shop jobs dlq replay 0199b2f4 --reason "stock is back"
       celery -A shop jobs dlq replay --task charge_card --dry-run

@@ -28,7 +28,7 @@ def replay(context: click.Context, chosen: Chosen, reason: str | None, force: bo
     """Run ended jobs again, as new ones.
 
     One ID is replayed at once. Several, or a filter (of which the dead letters are meant unless it names a state),
-    are counted and shown first.
+    are counted and shown first. Links and the rest of a chain run on; a group or chord hears nothing of it.
 
     \b
       celery -A shop jobs replay 0199b2f4 --reason "stock is back"
