@@ -173,7 +173,7 @@ def _level_of(cls: type[JobTask]) -> Level:
     problems = [
         f"task {cls.name}: {name} is not an option of a task; did you mean {near[0]}?"
         for name in vars(cls)
-        if not hasattr(JobTask, name) and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
+        if name not in _NAMES and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
     ]
     given: Any = cls.no_retry_for
     if not isinstance(given, tuple | list) or not all(map(_is_exception, given)):
@@ -192,3 +192,5 @@ def _is_exception(value: Any) -> bool:
 
 
 _OPTIONS = ("retry_delays", "retry_policy", "max_attempts", "no_retry_for")
+# Not asked of the class: its `app` would bind it to whichever app is the current one.
+_NAMES = frozenset(name for base in JobTask.__mro__ for name in vars(base))
