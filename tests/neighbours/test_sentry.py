@@ -56,8 +56,9 @@ class Shop:
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         """What would have been sent, in order."""
-        lines = self._record.read_text().splitlines() if self._record.exists() else []
-        return [item for item in map(json.loads, lines) if item["type"] == kind]
+        written = self._record.read_text() if self._record.exists() else ""
+        whole, _, _ = written.rpartition("\n")  # the last line may be on its way
+        return [item for item in map(json.loads, whole.splitlines()) if item["type"] == kind]
 
     def transactions(self, task_id: str) -> list[dict[str, Any]]:
         """The trace of each transaction of a chain."""
