@@ -23,11 +23,11 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     refused: list[str] = []
     run = Database.run
 
-    def away(db: Database, transition: Any, within: float = 60, point: str | None = None) -> Any:
+    def away(db: Database, transition: Any, within: float = 60, point: str | None = None, alone: bool = False) -> Any:
         if point == "enqueue" and len(refused) < 2 and threading.current_thread() is not threading.main_thread():
             refused.append(point)
             raise StoreUnavailable("the jobs database does not answer")
-        return run(db, transition, within, point)
+        return run(db, transition, within, point, alone)
 
     monkeypatch.setattr(Database, "run", away)
     return refused

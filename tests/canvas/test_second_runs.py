@@ -24,14 +24,14 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lost: list[str] = []
     record = execution._finish
 
-    def finish(execution: execution.Execution, outcome: Any) -> None:
+    def finish(execution: execution.Execution, outcome: Any) -> Any:
         job, plugin = execution.job, execution.plugin
         if job.task != "add" or job.id in lost:
-            record(execution, outcome)
-            return
+            return record(execution, outcome)
         lost.append(job.id)
         assert endings.lose(plugin.db, job.id, plugin.settings.max_losses, lease_token=job.lease_token) is True
         sender_of(plugin).send_now([job.id])
+        return outcome
 
     monkeypatch.setattr(execution, "_finish", finish)
     return lost
