@@ -70,16 +70,11 @@ def own_tasks() -> Iterator[None]:
     yield
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before)
-    for app in _state._get_active_apps():
-        _rest(app)
+    _apps.update((id(app), app) for app in _state._get_active_apps())
 
 
-def _rest(app: Celery) -> None:
-    """Close what an app keeps open to its result store: Celery leaves that to whoever collects the app."""
-    backend = getattr(app._local, "backend", None) or app._backend_cache
-    client = vars(backend).get("client") if backend is not None else None
-    if isinstance(client, Redis):
-        client.connection_pool.disconnect(inuse_connections=False)
+_apps: dict[int, Celery] = {}
+"""Every app that a test has made: Celery leaves the sockets of its pools to whoever collects it, and they would warn."""
 
 
 @pytest.fixture(scope="session", autouse=True)
