@@ -74,7 +74,7 @@ def own_tasks() -> Iterator[None]:
 
 
 _apps: dict[int, Celery] = {}
-"""Every app that a test has made: Celery leaves the sockets of its pools to whoever collects it, and they would warn."""
+"""Every app of a test: Celery leaves the sockets of its pools to whoever collects it, and they would warn."""
 
 
 @pytest.fixture(scope="session", autouse=True)
