@@ -27,9 +27,9 @@ class Verdict:
     unknown: list[str]
     """Deselected, and no tests of this Celery's."""
     wavering: list[str]
-    """Differed at first and not again, run alone."""
+    """Differed at first, and were as they should be when run again, alone."""
     celerys: list[str]
-    """Fail on bare Celery too."""
+    """Fail on bare Celery too, at first or when run again."""
 
 
 def merged(notes: Iterable[tuple[str, Outcome]]) -> dict[str, Outcome]:
@@ -53,13 +53,18 @@ def judge(
     bare, ours = first
     doubted = suspects(bare, ours, deselected)
     sure = doubted if again is None else doubted & suspects(*again, deselected)
+    failed = set(_failed(bare)) | (set() if again is None else doubted & set(_failed(again[0])))
     return Verdict(
         defects=sorted(sure - set(deselected)),
         superfluous=sorted(sure & set(deselected)),
         unknown=sorted(set(deselected) - bare.keys()),
-        wavering=sorted(doubted - sure),
-        celerys=sorted(test for test, outcome in bare.items() if outcome in ("failed", "missing")),
+        wavering=sorted(doubted - sure - failed),
+        celerys=sorted(failed),
     )
+
+
+def _failed(bare: Outcomes) -> Iterable[str]:
+    return (test for test, outcome in bare.items() if outcome in ("failed", "missing"))
 
 
 def _worse(bare: Outcomes, ours: Outcomes, deselected: Collection[str]) -> Iterable[str]:

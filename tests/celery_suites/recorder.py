@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
-FILE, PART = "CELERY_SUITES_OUTCOMES", "CELERY_SUITES_PART"
-"""Variables: the file to write, and which tests to run, `1/8` for the second of eight parts."""
+FILE, PART, WORKER = "CELERY_SUITES_OUTCOMES", "CELERY_SUITES_PART", "CELERY_SUITES_WORKER"
+"""Variables: the file to write; which tests to run, `1/8` for the second of eight parts; whether they need a worker."""
 
 
 def note(**values: Any) -> None:
@@ -24,7 +23,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for place, item in enumerate(items) if place % of != number])
     items[:] = items[number::of]
     for item in items:
-        note(test=item.nodeid, outcome="missing")
+        # Some tests count on a worker that a test before them has started: alone they would wait for ever.
+        if os.environ.get(WORKER) and isinstance(item, pytest.Function):
+            item.fixturenames.append("celery_session_worker")
+        note(test=item.nodeid, outcome="missing", flaky=item.get_closest_marker("flaky") is not None)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -30,10 +30,15 @@ def test_what_passes_on_bare_celery_alone_is_a_defect(ours: Outcome) -> None:
     assert judge(({T: "passed"}, {}), None, []).defects == [T]
 
 
-@pytest.mark.parametrize("again", [("passed", "passed"), ("failed", "failed"), ("failed", "passed")])
-def test_what_differs_once_is_no_defect_and_is_said(again: tuple[Outcome, Outcome]) -> None:
-    verdict = judged("passed", "failed", again)
-    assert (verdict.defects, verdict.wavering) == ([], [T])
+def test_what_differs_once_is_no_defect_and_is_said() -> None:
+    verdict = judged("passed", "failed", ("passed", "passed"))
+    assert (verdict.defects, verdict.wavering, verdict.celerys) == ([], [T], [])
+
+
+@pytest.mark.parametrize("ours", ["passed", "failed"])
+def test_what_fails_on_bare_celery_when_run_again_is_said_to_be_its_own_and_not_to_waver(ours: Outcome) -> None:
+    verdict = judged("passed", "failed", ("failed", ours))
+    assert (verdict.defects, verdict.wavering, verdict.celerys) == ([], [], [T])
 
 
 @pytest.mark.parametrize("ours", ["passed", "failed", "skipped"])
@@ -85,7 +90,7 @@ def test_a_run_that_proves_nothing_is_a_fault() -> None:
     assert "not one test passed" in report(Ran({T: "skipped"}, {}, 1), good).faults[0]
     assert "not one row" in report(good, Ran({T: "passed"}, {}, 1)).faults[0]
     assert report(good, Ran({T: "passed"}, {}, 1), "unit/worker").faults == []
-    assert "ended with 3" in report(good, Ran({T: "passed"}, {}, 1, 5, ["ended with 3"])).faults[0]
+    assert "ended with 3" in report(good, Ran({T: "passed"}, {}, 1, rows=5, faults=["ended with 3"])).faults[0]
 
 
 def test_the_table_has_a_line_for_each_suite() -> None:
