@@ -57,7 +57,7 @@ class EagerRun:
     """As the caller gave it: a name, a kombu Queue, or None for where the task is routed."""
     options: JobOptions
     entered: bool = False
-    gave_up: bool = False
+    gave_up: bool | Exception = False
     policy_retries: int = 0
     retries_by_policy: int = 0
     """Those of them that Celery, which counts anew when it applies a retry of its own, has in `request.retries`."""

@@ -59,7 +59,7 @@ class Execution:
     """By the plugin's clock."""
     entered: bool = False
     body_done: bool = False
-    gave_up: bool = False
+    gave_up: bool | Exception = False
     fenced: bool = False
     untold: bool = False
     """Whether the result store was away when it was to hear of the outcome."""

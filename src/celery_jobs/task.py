@@ -95,6 +95,8 @@ class JobTask(Task):  # type: ignore[misc]
         running = eager.current() if self.request.is_eager else execution.current()
         if running is None or self.request.called_directly:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+        if isinstance(exc, Exception) and running.gave_up is exc:
+            raise exc  # autoretry_for asks with the task's own limit, and the call that gave up had another
         if isinstance(exc, Exception) and isinstance(exc, (NoRetry, *self.no_retry_for)):
             running.gave_up = True  # autoretry_for would try again what cannot help
             raise exc
@@ -106,8 +108,8 @@ class JobTask(Task):  # type: ignore[misc]
             return super().retry(args, kwargs, exc, throw, eta, countdown, limit, **options)
         except (Retry, Reject):
             raise
-        except Exception:
-            running.gave_up = True
+        except Exception as error:
+            running.gave_up = error
             raise
         finally:
             self._restore_override(overridden)

@@ -303,6 +303,19 @@ def test_delays_taken_out_of_the_settings_lose_no_attempts(app: Celery) -> None:
     assert run.scheduled_at - finished_at == timedelta(seconds=60)
 
 
+def test_a_retry_that_gives_up_is_not_taken_up_by_autoretry(app: Celery) -> None:
+    """The limit of the call goes before the task's, as in Celery."""
+
+    @app.task(name="enough", bind=True, autoretry_for=(ValueError,), max_retries=5, default_retry_delay=0)
+    def enough(self: Any) -> None:
+        self.retry(exc=ValueError("enough"), max_retries=0)
+
+    with working(app):
+        result = enough.delay()
+        run = ended(app, result.id)
+    assert (run.attempt_number, run.final_status) == (1, "dead_lettered")
+
+
 def test_when_celerys_retries_give_up_the_policy_does_not_begin_again(app: Celery) -> None:
     @app.task(name="stubborn", autoretry_for=(KeyError,), max_retries=1, retry_backoff=False, default_retry_delay=0)
     def stubborn() -> None:
