@@ -15,7 +15,7 @@ from celery_jobs.plugin import plugin_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["make_app", "shared_worker", "working"]
+__all__ = ["be_quiet", "make_app", "shared_worker", "working"]
 
 
 def make_app(broker_url: str, database_url: str, install: bool = True, **conf: Any) -> Celery:
@@ -47,17 +47,17 @@ def shared_worker(app: Celery) -> Iterator[None]:
 
     @app.task(name="last", base=Task, shared=False)
     def last() -> None:
-        _be_quiet(app)
+        be_quiet(app)
 
     with working(app):
         yield
         last.delay().get(timeout=30, interval=0.05)
-    _be_quiet(app)
+    be_quiet(app)
     plugin_of(app).unchecked_db.dispose()
     app.close()
 
 
-def _be_quiet(app: Celery) -> None:
+def be_quiet(app: Celery) -> None:
     """Let no result of this thread that is collected later connect anew, to say that it listens no more."""
     if app.conf.result_backend.startswith("redis"):
         app.backend.result_consumer.stop()

@@ -12,7 +12,7 @@ from celery import Celery, chain, chord
 
 from celery_jobs import InvalidJob, Jobs
 from celery_jobs.plugin import plugin_of
-from tests.apps import make_app
+from tests.apps import be_quiet, make_app
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def elsewhere(office: Celery) -> Iterator[Celery]:
     """A producer with the plugin and none of the tasks."""
     app = make_app(office.conf.broker_url, office.conf.jobs_database_url, task_default_queue="callers")
     yield app
+    be_quiet(app)
     plugin_of(app).unchecked_db.dispose()
     app.close()
 
@@ -47,6 +48,7 @@ def foreigner(office: Celery) -> Iterator[Celery]:
     app = Celery("foreign", broker=office.conf.broker_url, backend=office.conf.result_backend, set_as_current=False)
     app.conf.task_default_queue = "callers"
     yield app
+    be_quiet(app)
     app.close()
 
 
