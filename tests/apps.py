@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["be_quiet", "make_app", "shared_worker", "working"]
 
 
+_made: list[Celery] = []
+"""Kept: Celery leaves what an app has open to whoever collects it, and a socket that is collected warns."""
+
+
 def make_app(broker_url: str, database_url: str, install: bool = True, **conf: Any) -> Celery:
     """An app on a broker that is also its result backend, retrying after 0.1 and 0.2 s."""
     app = Celery("shop", broker=broker_url, backend=broker_url, set_as_current=False)
+    _made.append(app)
     app.conf.update(
         jobs_database_url=database_url,
         jobs_queue_defaults={"retry_delays": [0.1, 0.2]},

@@ -26,8 +26,6 @@ from tests.servers.rabbitmq import start_rabbitmq
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celery import Celery
-
 REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
 POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
 RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
@@ -64,17 +62,24 @@ def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(autouse=True)
 def own_tasks() -> Iterator[None]:
     """Celery shares each app's tasks with every app made later in the process: here not over tests."""
-    before = set(_state._on_app_finalizers)
-    _state._on_app_finalizers.clear()
-    _state._on_app_finalizers.update(found for found in before if found.__module__ == "celery.app.builtins")
+    before = _keep_builtins()
     yield
     _state._on_app_finalizers.clear()
     _state._on_app_finalizers.update(before)
-    _apps.update((id(app), app) for app in _state._get_active_apps())
 
 
-_apps: dict[int, Celery] = {}
-"""Every app of a test: Celery leaves the sockets of its pools to whoever collects it, and they would warn."""
+@pytest.fixture(scope="session", autouse=True)
+def no_shared_tasks() -> None:
+    """Nor do fixtures of a module or a package get the tasks of what was imported meanwhile."""
+    _keep_builtins()
+
+
+def _keep_builtins() -> set[Any]:
+    """Forget the tasks that every app is to get, but for Celery's own; gives all."""
+    before = set(_state._on_app_finalizers)
+    _state._on_app_finalizers.clear()
+    _state._on_app_finalizers.update(found for found in before if found.__module__ == "celery.app.builtins")
+    return before
 
 
 @pytest.fixture(scope="session", autouse=True)
