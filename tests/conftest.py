@@ -62,24 +62,15 @@ def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(autouse=True)
 def own_tasks() -> Iterator[None]:
     """Celery shares each app's tasks with every app made later in the process: here not over tests."""
-    before = _keep_builtins()
-    yield
-    _state._on_app_finalizers.clear()
-    _state._on_app_finalizers.update(before)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_shared_tasks() -> None:
-    """Nor do fixtures of a module or a package get the tasks of what was imported meanwhile."""
     _keep_builtins()
+    yield
+    _keep_builtins()  # also of what a fixture of a module has imported, before this one had its turn
 
 
-def _keep_builtins() -> set[Any]:
-    """Forget the tasks that every app is to get, but for Celery's own; gives all."""
-    before = set(_state._on_app_finalizers)
-    _state._on_app_finalizers.clear()
-    _state._on_app_finalizers.update(found for found in before if found.__module__ == "celery.app.builtins")
-    return before
+def _keep_builtins() -> None:
+    """Forget the tasks that every app is to get, but for Celery's own."""
+    others = [found for found in _state._on_app_finalizers if found.__module__ != "celery.app.builtins"]
+    _state._on_app_finalizers.difference_update(others)
 
 
 @pytest.fixture(scope="session", autouse=True)
