@@ -62,9 +62,11 @@ def test_an_app_that_was_pickled_is_installed_with_its_first_task(app: Celery) -
     assert type(copy.control) is type(app.control)
 
 
-def test_an_app_that_nobody_has_any_more_is_gone(broker_url: str, new_sqlite_database: Callable[[], str]) -> None:
+def test_an_app_that_nobody_has_any_more_is_gone(new_sqlite_database: Callable[[], str]) -> None:
     """As Celery's own are: a test suite makes one for each of its tests."""
-    app = make_app(broker_url, new_sqlite_database())
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.jobs_database_url = new_sqlite_database()
+    celery_jobs.install(app)
 
     @app.task(name="add", shared=False)
     def add() -> None: ...
