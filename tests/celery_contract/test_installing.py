@@ -22,7 +22,7 @@ from celery_jobs.errors import InvalidSettings, NotInstalled
 from celery_jobs.plugin import plugin_of
 from celery_jobs.settings import Settings
 from celery_jobs.store import workers
-from tests.apps import make_app, working
+from tests.apps import working
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
