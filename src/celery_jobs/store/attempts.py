@@ -142,11 +142,14 @@ def _why_lost(job_id: str, lease_token: str, connection: Connection) -> tuple[st
     return (Unclaimed.PAUSED, 0) if row.paused else (Unclaimed.EARLY, max(0.0, row.wait))
 
 
+def _held(job_id: Any, lease_token: Any) -> ColumnElement[bool]:
+    """Running, under the claim of this token."""
+    return and_(jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
+
+
 def holds_lease(db: Database, job_id: str, lease_token: str) -> bool:
     """Whether the claim still stands."""
-    query = select(jobs.c.id).where(
-        jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token
-    )
+    query = select(jobs.c.id).where(_held(job_id, lease_token))
     return db.persist(lambda connection: connection.execute(query).first() is not None)
 
 
@@ -176,11 +179,7 @@ def _succeed_statement(is_sqlite: bool) -> Any:
     """The end of a chain that succeeds at its first attempt."""
     return (
         update(jobs)
-        .where(
-            jobs.c.id == _job,
-            jobs.c.status == Status.PROCESSING,
-            jobs.c.lease_token == _token,
-        )
+        .where(_held(_job, _token))
         .values(
             status=Status.COMPLETED,
             final_status=FinalStatus.SUCCESS,
@@ -236,11 +235,7 @@ def mark_finished(
         values["response_status"] = response.status
     done = connection.execute(
         update(jobs)
-        .where(
-            jobs.c.id == job.id,
-            jobs.c.status == Status.PROCESSING,
-            jobs.c.lease_token == job.lease_token,
-        )
+        .where(_held(job.id, job.lease_token))
         .values(status=status, final_status=final_status, **FINISHED, **values)
     )
     if done.rowcount == 1 and response is not None:

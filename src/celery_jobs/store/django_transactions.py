@@ -34,16 +34,14 @@ def is_django(session: Any) -> bool:
 @contextmanager
 def join(
     db: Database, django: Any, require_same: Callable[[Database, Connection], None]
-) -> Iterator[tuple[Connection, Callable[[Callable[[], None]], None]]]:
+) -> Iterator[tuple[Connection, AfterCommit]]:
     """The connection of Django's, inside `atomic` also where none is open: a job is more than one row."""
-    from django.db import transaction
-
     with lent(django) as connection:
         require_same(db, connection)
         if db.is_sqlite:
             provide_clock(django.connection, db.clock)
-        with transaction.atomic(using=django.alias, savepoint=False):
-            yield connection, lambda act: transaction.on_commit(act, using=django.alias)
+        with following(django) as (after_commit, _):
+            yield connection, after_commit
 
 
 @contextmanager

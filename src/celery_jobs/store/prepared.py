@@ -6,7 +6,7 @@ cache keys, contexts and result objects, costs more than the statement itself.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
@@ -37,7 +37,7 @@ class Prepared:
         if isinstance(connection, Connection):
             row = connection.execute(self._for(connection.dialect).statement, values).first()
             return None if row is None else dict(row._mapping)
-        return self._for(_psycopg).first(connection, values)
+        return self._for(_psycopg()).first(connection, values)
 
     def _for(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
@@ -89,10 +89,9 @@ class _Compiled:
         }
 
 
-def _psycopg_dialect() -> Any:
+@cache
+def _psycopg() -> Any:
+    """The driver's dialect, made where PostgreSQL is used and not where it is not."""
     from sqlalchemy.dialects.postgresql import psycopg
 
     return psycopg.dialect()  # type: ignore[no-untyped-call]
-
-
-_psycopg = _psycopg_dialect()
