@@ -46,6 +46,7 @@ def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
     if given := os.environ.get(REDIS_VARIABLE):
         url = _own_broker_database(given)
         _note(pytestconfig, "Valkey", f"{_valkey_version(url)} from {REDIS_VARIABLE}")
+        _leave_sockets_to(pytestconfig, url)
         yield url
         return
     folder = tmp_path_factory.mktemp("valkey")
@@ -55,8 +56,15 @@ def valkey(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
         _skip(pytestconfig, "Valkey", str(error))
     with server:
         _note(pytestconfig, "Valkey", f"{_valkey_version(server.url)}, started for the tests")
+        _leave_sockets_to(pytestconfig, server.url)
         yield server.url
     shutil.rmtree(folder)
+
+
+def _leave_sockets_to(config: pytest.Config, broker_url: str) -> None:
+    """Celery has a client for each thread, which nobody closes: it is collected in the middle of another test."""
+    port = make_url(broker_url).port or 6379
+    config.addinivalue_line("filterwarnings", rf"ignore:unclosed <socket.*, {port}\)>:ResourceWarning")
 
 
 @pytest.fixture(autouse=True)

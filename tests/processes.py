@@ -36,12 +36,15 @@ def wait_until(
     message: str | Callable[[], str] = "the condition did not come true",
     process: CeleryProcess | None = None,
 ) -> T:
-    """The condition's first true value; after `timeout` s an AssertionError with the process's log."""
-    deadline = time.monotonic() + timeout
+    """The condition's first true value; after `timeout` s an AssertionError with the process's log.
+
+    A busy machine has twice as long.
+    """
+    deadline = time.monotonic() + timeout * 2
     while not (value := condition()):
         if time.monotonic() > deadline:
             said = message() if callable(message) else message
-            raise AssertionError(f"{said} (waited {timeout:g} s){process.tail() if process else ''}")
+            raise AssertionError(f"{said} (waited {timeout * 2:g} s){process.tail() if process else ''}")
         time.sleep(POLL_SECONDS)
     return value
 

@@ -42,12 +42,12 @@ def test_what_was_in_the_broker_before_is_adopted_and_recorded(fleet: Fleet) -> 
     assert fleet.jobs.count() == 0
     with working(fleet.new):
         for result, value in results:
-            assert result.get(timeout=20) == value
+            assert result.get(timeout=40) == value
         assert fleet.ended(failing.id).final_status == "failed_no_retries"
         if time.time() < due:  # it waits in the worker's memory, as Celery has it, and is no job yet
             with pytest.raises(JobNotFound):
                 fleet.jobs.get(later.id)
-        assert later.get(timeout=20) == "later"
+        assert later.get(timeout=40) == "later"
         wait_until(lambda: fleet.jobs.count(ended=True) == 2 + 3 + 4 + 1 + 1)
     assert fleet.jobs.count() == 11
     assert fleet.jobs.count(final_status="success") == 10
@@ -58,7 +58,7 @@ def test_what_was_in_the_broker_before_is_adopted_and_recorded(fleet: Fleet) -> 
 def test_workers_first_and_then_callers_run_each_job_once(fleet: Fleet) -> None:
     before = fleet.mark(fleet.old, "before")
     with working(fleet.old):
-        before.get(timeout=20)
+        before.get(timeout=40)
     with working(fleet.new):
         ids = [fleet.mark(fleet.old, "caller without", task="shop.mark_later").id]
         ids.append(fleet.mark(fleet.new, "caller with", task="shop.mark_later").id)

@@ -36,7 +36,7 @@ def test_what_waits_in_sql_is_fired_and_plain_workers_run_everything_once(fleet:
         results = [fleet.new.AsyncResult(id) for id in (sent.id, held.id, retried.id)]
         wait_until(lambda: all(result.state == "SUCCESS" for result in results))
         last = fleet.mark(fleet.old, "last")
-        assert last.get(timeout=20) == "last"
+        assert last.get(timeout=40) == "last"
     assert len(fleet.marks) == 4
     assert {fleet.jobs.get(found.id).status for found in results} == {"pending"}
 
@@ -45,11 +45,11 @@ def test_what_waits_in_sql_is_fired_and_plain_workers_run_everything_once(fleet:
 def test_calls_of_a_plain_producer_are_adopted_until_the_last_worker_of_ours_has_gone(fleet: Fleet) -> None:
     with working(fleet.new):
         adopted = fleet.mark(fleet.old, "adopted")
-        adopted.get(timeout=20)
+        adopted.get(timeout=40)
         assert fleet.ended(adopted.id).final_status == "success"
     plain = fleet.mark(fleet.old, "plain")
     with working(fleet.old):
-        assert plain.get(timeout=20) == "plain"
+        assert plain.get(timeout=40) == "plain"
     assert fleet.marks == ["adopted new", "plain old"]
     assert fleet.jobs.count() == 1
 
@@ -57,7 +57,7 @@ def test_calls_of_a_plain_producer_are_adopted_until_the_last_worker_of_ours_has
 @pytest.mark.matrix
 def test_our_options_without_the_plugin_are_ignored_in_silence(fleet: Fleet) -> None:
     with working(fleet.old):
-        fleet.mark(fleet.old, "at once", delay=3600, idempotency_key="one", retry_delays=[1]).get(timeout=20)
+        fleet.mark(fleet.old, "at once", delay=3600, idempotency_key="one", retry_delays=[1]).get(timeout=40)
     assert fleet.marks == ["at once old"]
 
 

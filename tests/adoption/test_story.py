@@ -86,5 +86,5 @@ def test_an_app_is_adopted_tried_and_left_again_and_runs_each_job_once(
     with worker(False):
         assert Jobs(fleet.new).fire_many(status="pending").done == 2
         fleet.wait_for_marks(*by_old, *by_new, "held old", "a retry old")
-        assert fleet.mark(fleet.old, "last").get(timeout=20) == "last"
+        assert fleet.mark(fleet.old, "last").get(timeout=40) == "last"
     assert len(fleet.marks) == len(by_old) + len(by_new) + 3

@@ -55,10 +55,10 @@ def test_the_first_death_is_told_at_once_and_those_that_follow_together(
     assert f"jobs replay {dead}" in body
     wait_until(lambda: shop.jobs.get(dead).alerted_at, process=worker)
     for job_id in [shop.enqueue("fails") for _ in range(5)]:
-        assert shop.jobs.wait(job_id, 15).final_status == "dead_lettered"
+        assert shop.jobs.wait(job_id, 40).final_status == "dead_lettered"
     shift(shop.db, 3601)
     last = shop.enqueue("fails")
-    shop.jobs.wait(last, 15)
+    shop.jobs.wait(last, 40)
     _, second = receiver.wait_for("/all", 2, process=worker)
     title, _ = letter(second)
     # What had rung for the five may look once more before the last one dies, which is then of the next window.
@@ -78,7 +78,7 @@ def test_each_queue_has_its_own_destinations_and_its_own_switch(shop: Shop, rece
     for path, queue in (("/own", "own"), ("/two", "own"), ("/all", "loud")):
         (told,) = receiver.wait_for(path, 1, process=worker)
         assert letter(told)[0] == f"1 job died in the queue {queue}"
-    assert shop.jobs.wait(jobs["quiet"], 15).alerted_at is None
+    assert shop.jobs.wait(jobs["quiet"], 40).alerted_at is None
     assert worker.stop() == 0
     assert len(receiver.received) == 3
 
@@ -87,7 +87,7 @@ def test_a_service_that_fails_touches_no_job_and_the_alert_is_sent_again(shop: S
     receiver.answers["/all"] = [500, 200]
     worker = shop.start_worker(jobs_alert_urls=[url(receiver)], **ENABLED)
     dead = shop.enqueue("fails")
-    assert shop.jobs.wait(dead, 15).final_status == "dead_lettered"
+    assert shop.jobs.wait(dead, 40).final_status == "dead_lettered"
     receiver.wait_for("/all", 1, process=worker)
     wait_until(lambda: "an alert of the queue celery failed" in worker.tail(), process=worker)
     assert alerts.failing(shop.db, 1) == [("celery", 1)]

@@ -85,7 +85,7 @@ class Long:
     def ends_well(self, app: Celery) -> None:
         """It has started once and ends once, in its first attempt, and its caller hears of it."""
         self.gate.touch()
-        assert self.result.get(timeout=15) == "done"
+        assert self.result.get(timeout=40) == "done"
         assert attempts(app, self.result) == [("completed", 0, 1)]
         assert len(self.started.read_text().split()) == 1
 
@@ -122,7 +122,7 @@ def test_a_worker_that_celery_ends_for_its_closed_channel_ends_its_job_and_anoth
 def goes_on(app: Celery, worker: Worker) -> None:
     """The worker runs what comes next, and leaves no message behind."""
     following = app.send_task("tests.faults.shop.add", (1, 2))
-    assert following.get(timeout=15) == 3
+    assert following.get(timeout=40) == 3
     assert attempts(app, following) == [("completed", 0, 1)]
     wait_until(lambda: queue_depth(plugin_of(app), "celery") == 0, process=worker)
     assert worker.process.poll() is None

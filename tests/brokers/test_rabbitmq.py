@@ -47,12 +47,12 @@ def app(rabbitmq: str, new_sqlite_database: Callable[[], str]) -> Iterator[Celer
 def test_jobs_run_wait_retry_and_die(app: Celery) -> None:
     with working(app):  # one worker for all: over AMQP Celery takes 10 s to end one in a thread
         late = app.tasks["add"].apply_async((1, 2), delay=1)
-        assert app.tasks["add"].delay(3, 4).get(timeout=15) == 7
-        assert app.tasks["flaky"].delay(2).get(timeout=15) == "at last"
+        assert app.tasks["add"].delay(3, 4).get(timeout=40) == 7
+        assert app.tasks["flaky"].delay(2).get(timeout=40) == "at last"
         dead = app.tasks["flaky"].delay(9)
         with pytest.raises(ValueError, match="not yet"):
-            dead.get(timeout=15)
-        assert late.get(timeout=15) == 3
+            dead.get(timeout=40)
+        assert late.get(timeout=40) == 3
         buried = wait_until(lambda: (run := Jobs(app).get(dead.id)).has_ended and run)
         delayed = wait_until(lambda: (run := Jobs(app).get(late.id)).has_ended and run)
     assert (buried.final_status, buried.attempt_number) == ("dead_lettered", 3)
@@ -69,7 +69,7 @@ def test_what_a_purged_queue_lost_is_sent_again(app: Celery) -> None:
     app.conf.jobs_redispatch_interval = 0.2
     plugin.__dict__.pop("settings")
     with working(app):
-        assert [result.get(timeout=20) for result in results] == [0, 2, 4, 6, 8]
+        assert [result.get(timeout=40) for result in results] == [0, 2, 4, 6, 8]
 
 
 def test_a_queue_that_does_not_exist_holds_nothing(app: Celery) -> None:

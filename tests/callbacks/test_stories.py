@@ -51,7 +51,7 @@ def test_each_end_is_told_once_in_order_and_signed_and_the_outcome_stands_on_its
     ]
     last = receiver.at("/dead")[-1].json
     assert (last["status"], last["job_id"], last["attempt_number"]) == ("dead_lettered", dead, 3)
-    assert shop.jobs.wait(silent, 10).attempts[0].callback_state is None
+    assert shop.jobs.wait(silent, 40).attempts[0].callback_state is None
     assert len(receiver.received) == 6
 
 
@@ -180,7 +180,7 @@ def test_a_receiver_that_hangs_delays_no_other_callback_and_no_job(shop: Shop, r
     worker = shop.start_worker()
     hanging = [shop.enqueue("works", callback_url=receiver.url("/hangs")) for _ in range(150)]
     receiver.wait_for("/hangs", 2, process=worker)
-    shop.jobs.wait(hanging[-1], 15)
+    shop.jobs.wait(hanging[-1], 40)
     started = time.monotonic()
     healthy = [shop.enqueue("works", callback_url=receiver.url("/works", host="127.0.0.2")) for _ in range(5)]
     receiver.wait_for("/works", 5, timeout=9, process=worker)
@@ -248,7 +248,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_receiver_that_hangs(shop: Shop,
     ids = [shop.enqueue("works", callback_url=receiver.url("/hangs")) for _ in range(4)]
     receiver.wait_for("/hangs", 2, process=stopped)
     for job_id in ids:
-        shop.jobs.wait(job_id, 10)
+        shop.jobs.wait(job_id, 40)
     started = time.monotonic()
     stopped.signal(signal.SIGTERM)
     assert stopped.wait_ended() == 0

@@ -273,7 +273,7 @@ def test_an_eager_run_inside_of_a_job_gives_up_for_itself_alone(app: Celery) -> 
         return state
 
     with working(app):
-        assert job.delay().get(timeout=20) == "FAILURE"
+        assert job.delay().get(timeout=40) == "FAILURE"
     assert runs == ["job", "inner", "job", "inner"]
 
 

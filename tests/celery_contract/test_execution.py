@@ -77,7 +77,7 @@ def test_flasks_task_class_is_retried_by_policy(new_app: MakeApp) -> None:
 
     with working(app):
         result = flaky.delay()
-        assert result.get(timeout=10) == "second"
+        assert result.get(timeout=40) == "second"
         assert ended(app, result.id).attempt_number == 2
     assert len(entered) == 2
 
@@ -93,7 +93,7 @@ def test_class_based_tasks_are_retried_by_policy(app: Celery) -> None:
 
     flaky = app.register_task(Flaky())
     with working(app):
-        assert flaky.delay().get(timeout=10) == "second"
+        assert flaky.delay().get(timeout=40) == "second"
 
 
 @pytest.mark.parametrize("shortcut", ["task_cls", "base"])
@@ -137,7 +137,7 @@ def test_direct_and_nested_calls_are_plain_calls(app: Celery) -> None:
         inner()
     with working(app):
         result = outer.delay()
-        assert result.get(timeout=10) == "seen"
+        assert result.get(timeout=40) == "seen"
         assert ended(app, result.id).attempt_number == 1
     with plugin_of(app).db.reading() as connection:
         assert len(list(connection.execute(jobs.select()))) == 1
@@ -179,7 +179,7 @@ def test_a_producer_without_the_plugin_is_adopted(new_app: MakeApp) -> None:
 
     result = plain.send_task("flaky", ("hello",))
     with working(app):
-        assert result.get(timeout=10) == "hello"
+        assert result.get(timeout=40) == "hello"
         run = ended(app, result.id)
     assert (run.final_status, run.attempt_number, run.task_id) == ("success", 2, result.id)
 
@@ -196,7 +196,7 @@ def test_a_message_whose_mark_is_no_id_is_one_without_a_mark(new_app: MakeApp) -
         plain.send_task("nobodys", headers={JOB_HEADER: mark})
     results = [plain.send_task("echo", (str(mark),), headers={JOB_HEADER: mark}) for mark in marks]
     with working(app):
-        assert [result.get(timeout=10) for result in results] == [str(mark) for mark in marks]
+        assert [result.get(timeout=40) for result in results] == [str(mark) for mark in marks]
         assert [ended(app, result.id).final_status for result in results] == ["success"] * 3
 
 
@@ -212,7 +212,7 @@ def test_both_task_protocols_are_recorded_and_retried(new_app: MakeApp, protocol
 
     with working(app):
         for result in (flaky.delay("ours"), plain.send_task("flaky", ("theirs",))):
-            assert result.get(timeout=10) in ("ours", "theirs")
+            assert result.get(timeout=40) in ("ours", "theirs")
             assert ended(app, result.id).attempt_number == 2
 
 
@@ -239,7 +239,7 @@ def test_a_chain_hands_results_on_and_each_step_is_a_job(app: Celery) -> None:
 
     with working(app):
         result = chain(add.s(1, 2), add.s(3), add.s(4)).apply_async()
-        assert result.get(timeout=10) == 10
+        assert result.get(timeout=40) == 10
         wait_until(lambda: len(Jobs(app).list(status="success")) == 3)
 
 
@@ -254,7 +254,7 @@ def test_retries_of_the_policy_do_not_count_against_celerys_max_retries(app: Cel
 
     with working(app):
         result = mixed.delay()
-        assert result.get(timeout=10) == "done"
+        assert result.get(timeout=40) == "done"
         assert ended(app, result.id).attempt_number == 4
     assert "override_max_retries" not in vars(mixed)
 

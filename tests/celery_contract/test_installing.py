@@ -173,7 +173,7 @@ def test_a_tick_of_beat_runs_its_service_once_an_interval(app: Celery) -> None:
     with working(app, queues=["celery"]):
         first = app.tasks["celery_jobs.promoter"].apply_async(queue="celery-jobs", ignore_result=False)
         second = app.tasks["celery_jobs.promoter"].apply_async(queue="celery-jobs", ignore_result=False)
-        assert (first.get(timeout=10), second.get(timeout=10)) == (0, None)
+        assert (first.get(timeout=40), second.get(timeout=40)) == (0, None)
 
 
 def test_a_tick_expires_after_an_interval_also_where_a_scheduler_drops_the_entrys_option(app: Celery) -> None:

@@ -51,7 +51,7 @@ def test_the_lease_is_that_of_the_queue_not_of_the_routing_key(new_app: MakeApp,
     sender = app if producer == "with the plugin" else new_app(install=False, **NAMED)
     with working(app):
         result = sender.send_task("measure")
-        result.get(timeout=10)
+        result.get(timeout=40)
         run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
     assert (run.queue, run.final_status) == ("orders", "success")
     assert found == [pytest.approx(LEASE, abs=1)]

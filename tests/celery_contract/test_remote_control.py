@@ -42,7 +42,7 @@ def test_a_revoked_job_is_cancelled_though_no_worker_was_there_to_hear_of_it(app
     assert jobs.get(result.id).final_status == "cancelled"
     assert result.state == "REVOKED"
     with working(app):
-        assert other.get(timeout=10) == 2
+        assert other.get(timeout=40) == 2
     assert jobs.get(result.id).final_status == "cancelled"
 
 
@@ -55,8 +55,8 @@ def test_many_are_revoked_at_once_and_ids_of_no_job_are_left_to_celery(app: Cele
 def test_a_revoke_of_an_ended_job_changes_nothing(app: Celery) -> None:
     with working(app):
         result = app.tasks["add"].delay(1)
-        result.get(timeout=10)
-        run = Jobs(app).wait(result.id, 10)
+        result.get(timeout=40)
+        run = Jobs(app).wait(result.id, 40)
     result.revoke()
     assert Jobs(app).get(result.id) == run
 

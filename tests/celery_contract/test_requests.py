@@ -45,7 +45,7 @@ def test_a_success_a_retry_and_a_failure_for_good_ring_for_the_messenger(app: Ce
     with working(app):
         for name, ends in (("works", 1), ("fails", 2)):
             before = len(rung)
-            Jobs(app).wait(app.tasks[name].delay().job_id, 15)
+            Jobs(app).wait(app.tasks[name].delay().job_id, 40)
             wait_until(lambda before=before, ends=ends: len(rung) >= before + ends)  # type: ignore[misc]
 
 
@@ -104,7 +104,7 @@ def test_a_tasks_own_request_class_is_called_and_its_jobs_are_recorded(new_app: 
     with working(app):
         for result in (fails.delay(), foreigner.send_task("fails")):
             with pytest.raises(ValueError, match="no"):
-                result.get(timeout=15)
+                result.get(timeout=40)
             run = wait_until(lambda result=result: (run := Jobs(app).get(result.id)).has_ended and run)  # type: ignore[misc]
             assert (run.final_status, run.attempt_number) == ("dead_lettered", 2)
     assert OwnRequest.failed == ["fails"] * 4  # Celery calls it for a retry too

@@ -104,7 +104,7 @@ def test_what_dies_while_somebody_thinks_is_not_purged(
     def think(question: str, **options: object) -> str:
         Jobs(app).fire(waiting)
         kill("another")
-        assert Jobs(app).wait(waiting, 10).final_status == "dead_lettered"
+        assert Jobs(app).wait(waiting, 40).final_status == "dead_lettered"
         return "1"
 
     monkeypatch.setattr(click, "prompt", think)

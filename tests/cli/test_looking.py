@@ -147,7 +147,7 @@ def test_show_tells_result_tags_key_and_callback(app: Celery, run: Run) -> None:
     options = {"tags": ["a", "b"], "idempotency_key": "k1", "callback_url": "http://127.0.0.1:1/done"}
     job_id = app.tasks["cli.add"].apply_async((1,), {"y": 2}, **options).job_id
     with working(app):
-        Jobs(app).wait(job_id, 15)
+        Jobs(app).wait(job_id, 40)
     shown = run("show", job_id).stdout
     for words in ("result  3", "tags  a, b", "key  k1", "callback  http://127.0.0.1:1/done", "(1, y=2)"):
         assert words in shown

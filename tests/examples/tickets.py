@@ -33,7 +33,7 @@ def sells_a_seat(ask: Ask, app: Celery) -> None:
     order, run = f"/orders/{placed['order']}", f"/runs/{placed['run']}"
     assert ask("POST", f"{run}/replay", {"reason": "too soon"})[0] == 409
     with working(app):
-        jobs.wait(placed["run"], 20)
+        jobs.wait(placed["run"], 40)
         status, shown = ask("GET", run, None)
         assert (status, shown["final_status"], shown["attempt_number"]) == (200, "dead_lettered", 3)
         assert shown["error_message"] == "the card for seat A1 is declined"
@@ -42,7 +42,7 @@ def sells_a_seat(ask: Ask, app: Celery) -> None:
         assert ask("PUT", order, {"card": "4242"})[0] == 200
         status, replayed = ask("POST", f"{run}/replay", {"reason": "another card"})
         assert status == 202
-        assert jobs.wait(replayed["run"], 20).result == "seat A1 is paid"
+        assert jobs.wait(replayed["run"], 40).result == "seat A1 is paid"
     assert ask("GET", order, None) == (200, {"seat": "A1", "paid": True})
     assert ask("GET", f"/runs/{replayed['run']}", None)[1]["replay_of"] == placed["run"]
     assert ask("POST", f"{run}/replay", {"reason": "once more"})[0] == 409

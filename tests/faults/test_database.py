@@ -68,7 +68,7 @@ def test_a_worker_waits_for_its_database_and_loses_nothing(app: Celery, own_post
 
     with working(app):
         result = stops_the_database.delay()
-        assert result.get(timeout=15) == "finished without a database"
+        assert result.get(timeout=40) == "finished without a database"
         own_postgres.restart()
         run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
     assert (run.final_status, run.result) == ("success", "finished without a database")

@@ -170,14 +170,14 @@ def test_a_task_that_ends_its_process_each_time_is_dead_lettered_after_three_los
     assert (run.final_status, run.failure_reason, run.losses) == ("dead_lettered", "worker_lost", 3)
     assert (run.attempt_number, story.runs) == (1, 3)
     with pytest.raises(WorkerLostError):
-        story.result.get(timeout=10)
+        story.result.get(timeout=40)
 
 
 @pytest.mark.parametrize(("pool", "way"), ENDS)
 def test_a_task_that_ends_its_process_once_runs_again_as_the_same_attempt(stage: Stage, pool: str, way: str) -> None:
     run, story = stage.ended(pool, way, 1)
     assert (run.final_status, run.attempt_number, run.losses) == ("success", 1, 1)
-    assert story.result.get(timeout=10) == 2
+    assert story.result.get(timeout=40) == 2
 
 
 @pytest.mark.parametrize(("pool", "way"), [*((pool, "MemoryError") for pool in POOLS), ("prefork", "RLIMIT_AS")])
@@ -186,20 +186,20 @@ def test_a_task_that_gets_no_memory_fails_as_by_any_exception(stage: Stage, pool
     assert (run.final_status, run.failure_reason, run.losses) == ("dead_lettered", "exception", 0)
     assert (run.error_type, story.runs) == ("MemoryError", ATTEMPTS)
     with pytest.raises(MemoryError):
-        story.result.get(timeout=10)
+        story.result.get(timeout=40)
 
 
 def test_a_task_that_got_no_memory_once_is_retried(stage: Stage) -> None:
     run, story = stage.ended("prefork", "RLIMIT_AS", 1)
     assert [job.failure_reason for job in run.attempts] == ["exception", None]
-    assert (run.final_status, story.result.get(timeout=10)) == ("success", 2)
+    assert (run.final_status, story.result.get(timeout=40)) == ("success", 2)
 
 
 def test_a_task_whose_process_the_kernel_kills_for_its_memory_is_dead_lettered_after_three_losses(stage: Stage) -> None:
     run, story = stage.ended("prefork", "eats", ALWAYS)
     assert (run.final_status, run.failure_reason, run.losses, story.runs) == ("dead_lettered", "worker_lost", 3, 3)
     with pytest.raises(WorkerLostError):
-        story.result.get(timeout=10)
+        story.result.get(timeout=40)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -208,7 +208,7 @@ def test_the_worker_goes_on(stage: Stage, pool: str) -> None:
         if begun_in == pool:
             stage.ended(pool, way, times)
     after = stage.app.send_task("tests.faults.shop.add", (1, 2), queue=pool)
-    assert after.get(timeout=15) == 3
+    assert after.get(timeout=40) == 3
     assert stage.workers[pool].process.poll() is None
     run = wait_until(lambda: (run := Jobs(stage.app).get(after.id)).has_ended and run)
     assert (run.status, run.losses) == ("completed", 0)

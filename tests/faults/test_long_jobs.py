@@ -56,7 +56,7 @@ def test_a_job_longer_than_the_visibility_timeout_starts_once(
     result = app.send_task("tests.faults.shop.wait_for_file", (str(gate), str(started)))
     wait_until(lambda: drops(*workers), timeout=30, process=workers[0])
     gate.touch()
-    assert result.get(timeout=10) == "done"
+    assert result.get(timeout=40) == "done"
     run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run)
     assert [(job.status, job.losses, job.send_count) for job in run.attempts] == [("completed", 0, 1)]
     assert len(started.read_text().split()) == 1

@@ -37,7 +37,7 @@ def test_a_task_that_no_worker_knows_says_so_and_is_buried_in_the_end(
     with working(app):
         run = wait_until(lambda: (run := Jobs(app).get(result.id)).has_ended and run, timeout=30)
         with pytest.raises(NotRegistered):
-            result.get(timeout=10)
+            result.get(timeout=40)
     assert (run.status, run.final_status, run.failure_reason) == ("failed", "dead_lettered", "unknown_task")
     assert run.attempts[0].send_count == 3
     assert "does not know the task late.add" in str(run.error_message)
@@ -55,7 +55,7 @@ def test_a_job_waits_for_the_worker_that_knows_its_task(
         wait_until(lambda: Jobs(old).get(result.id).failure_reason == "unknown_task")
     assert Jobs(old).get(result.id).status == "pending"
     with working(new):
-        assert result.get(timeout=20) == 3
+        assert result.get(timeout=40) == 3
         run = wait_until(lambda: (run := Jobs(new).get(result.id)).has_ended and run)
     assert (run.final_status, run.failure_reason, run.error_message) == ("success", None, None)
 

@@ -69,7 +69,7 @@ def test_a_job_whose_task_returned_is_a_success_and_its_caller_hears_of_it_later
     jobs = Jobs(app)
     with working(app):
         result = app.tasks["works"].delay(7)
-        run = jobs.wait(result.id, 15)
+        run = jobs.wait(result.id, 40)
     assert (run.final_status, run.result, run.attempt_number) == ("success", {"x": 7}, 1)
     assert result.state == "PENDING"
     Away.is_away = False
@@ -83,7 +83,7 @@ def test_a_failure_is_dead_lettered_once_and_its_caller_hears_of_it_later(app: C
     jobs = Jobs(app)
     with working(app):
         result = app.tasks["fails"].delay()
-        assert jobs.wait(result.id, 15).final_status == "dead_lettered"
+        assert jobs.wait(result.id, 40).final_status == "dead_lettered"
     tell_untold(plugin_of(app), 10)
     Away.is_away = False
     tell_untold(plugin_of(app), 10)
@@ -95,7 +95,7 @@ def test_the_policy_goes_on_retrying(app: Celery) -> None:
     jobs = Jobs(app)
     with working(app):
         result = app.tasks["fails_once"].delay()
-        run = jobs.wait(result.id, 15)
+        run = jobs.wait(result.id, 40)
     assert (run.final_status, run.attempt_number, run.result) == ("success", 2, "worked")
     Away.is_away = False
     tell_untold(plugin_of(app), 10)
@@ -110,5 +110,5 @@ def test_a_result_that_it_cannot_keep_is_the_tasks_fault(app: Celery) -> None:
         return object()
 
     with working(app):
-        run = Jobs(app).wait(unkeepable.apply_async(max_attempts=1).id, 15)
+        run = Jobs(app).wait(unkeepable.apply_async(max_attempts=1).id, 40)
     assert (run.final_status, run.failure_reason) == ("dead_lettered", "exception")

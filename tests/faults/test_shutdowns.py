@@ -51,7 +51,7 @@ class Task:
 
     def ends_well(self, worker: Worker, starts: int | None = None) -> None:
         """It ends as a success of its first attempt, after so many starts, and its caller hears of it."""
-        assert self.result.get(timeout=15) == "done"
+        assert self.result.get(timeout=40) == "done"
         run = wait_until(lambda: (run := self.run).has_ended and run, process=worker)
         assert (run.final_status, run.attempt_number, run.losses) == ("success", 1, 0)
         assert starts in (None, self.starts)

@@ -92,9 +92,9 @@ def test_whoever_waits_for_a_chain_that_ends_outside_a_run_hears_of_it(
     for name, story in stories.items():
         verdict = VERDICTS[name]
         with pytest.raises(verdict.error):
-            story.member.get(timeout=20)
+            story.member.get(timeout=40)
         with pytest.raises(ChordError):
-            story.body.get(timeout=20, follow_parents=False)
+            story.body.get(timeout=40, follow_parents=False)
         run = Jobs(app).get(story.member.id)
         assert (run.final_status, run.failure_reason) == verdict.ending, name
         if verdict.error is not TaskRevokedError:

@@ -229,7 +229,7 @@ def test_a_replay_repeats_everything(jobs: Jobs) -> None:
             assertions=[{"type": "body", "contains": "done"}],
             tags=["shop"],
         )
-        replayed = jobs.wait(jobs.replay(first.id, reason="it is back").id, 20)
+        replayed = jobs.wait(jobs.replay(first.id, reason="it is back").id, 40)
     assert (replayed.final_status, replayed.tags) == ("success", ["shop"])
     before, after = (request.partition(b"\r\n\r\n") for request in server.requests)
     assert (before[2], after[2]) == (b"\x01\x02", b"\x01\x02")
@@ -251,7 +251,7 @@ def test_a_key_is_one_jobs_within_its_queue(jobs: Jobs) -> None:
             ]
         )
         for run in (first, elsewhere, jobs.get(str(both[0].job_id))):
-            jobs.wait(run.id, 20)
+            jobs.wait(run.id, 40)
     assert (again.id, again.deduplicated, again.payload_mismatch) == (first.id, True, False)
     assert (other.id, other.deduplicated, other.payload_mismatch) == (first.id, True, True)
     assert (elsewhere.deduplicated, elsewhere.id == first.id) == (False, False)

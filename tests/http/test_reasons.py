@@ -171,7 +171,7 @@ def test_a_url_of_somebody_who_does_not_check(shop: Celery, jobs: Jobs) -> None:
     plain = Celery("plain", broker=shop.conf.broker_url, backend=shop.conf.broker_url, set_as_current=False)
     result = plain.send_task(HTTP_TASK, kwargs={"url": "ftp://example.com/"}, queue="celery")
     run = wait_until(lambda: next((run for run in jobs.list(task=HTTP_TASK) if run.task_id == result.id), None), 20)
-    run = jobs.wait(run.id, 20)
+    run = jobs.wait(run.id, 40)
     plain.close()
     assert run.attempt_number == 1
     assert_failed(run, "invalid_url", "url: the scheme must be http or https, not 'ftp'")
@@ -203,5 +203,5 @@ def test_who_waits_for_the_result_hears_the_reason(shop: Celery, jobs: Jobs) -> 
     with serving(answers(answer(b"what?", 500))) as server:
         run = jobs.enqueue_http(server.url, "once")
         with pytest.raises(HttpFailed, match="answered 500 Internal Server Error") as raised:
-            shop.AsyncResult(run.task_id).get(timeout=20)
+            shop.AsyncResult(run.task_id).get(timeout=40)
     assert (raised.value.reason, raised.value.response_status) == ("http_server_error", 500)

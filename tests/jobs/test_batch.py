@@ -48,7 +48,7 @@ def test_what_was_gathered_runs_and_its_results_arrive(doors: Jobs, app: Celery)
     with working(app):
         with doors.batch():
             results = [app.tasks[ADD].delay(n, 1) for n in range(4)]
-        assert [result.get(timeout=15) for result in results] == [1, 2, 3, 4]
+        assert [result.get(timeout=40) for result in results] == [1, 2, 3, 4]
 
 
 def test_an_empty_batch_is_nothing(doors: Jobs, db: Database) -> None:
@@ -189,10 +189,10 @@ def test_canvas_inside_a_batch_runs_to_its_end(doors: Jobs, app: Celery) -> None
             grouped = group(add.s(n, n) for n in range(3)).delay()
             joined = chord([add.s(n, 1) for n in range(3)], total.s()).delay()
             both = chain(group(add.s(1, 1), add.s(2, 2)), total.s(), add.s(10)).delay()
-        assert chained.get(timeout=15) == 7
-        assert grouped.get(timeout=15) == [0, 2, 4]
-        assert joined.get(timeout=15) == 6
-        assert both.get(timeout=15) == 16
+        assert chained.get(timeout=40) == 7
+        assert grouped.get(timeout=40) == [0, 2, 4]
+        assert joined.get(timeout=40) == 6
+        assert both.get(timeout=40) == 16
     runs = doors.list(limit=1000)
     assert {run.final_status for run in runs} == {"success"}
     assert len(runs) == 3 + 3 + 4 + 4
@@ -253,7 +253,7 @@ def define(app: Celery) -> Any:
 def test_a_batch_inside_a_task_is_stored(doors: Jobs, app: Celery) -> None:
     define(app)
     with working(app):
-        assert app.tasks["jobs.spreads"].delay(3).get(timeout=15) == 3
+        assert app.tasks["jobs.spreads"].delay(3).get(timeout=40) == 3
         made = wait_until(lambda: len(found := doors.list(task=ADD, status="success")) == 3 and found)
     assert sorted(run.result for run in made) == [100, 101, 102]
 
@@ -264,8 +264,8 @@ def test_a_retry_out_of_a_batch_is_the_next_attempt(doors: Jobs, app: Celery, na
     define(app)
     with working(app):
         result = app.tasks[name].delay()
-        assert result.get(timeout=15) == "second"
-        run = doors.wait(result.id, 15)
+        assert result.get(timeout=40) == "second"
+        run = doors.wait(result.id, 40)
         assert [job.final_status for job in run.attempts] == ["success", "success"]
         wait_until(lambda: doors.count(task=ADD, status="success") == stored)
     assert doors.count(task=ADD) == stored
@@ -274,7 +274,7 @@ def test_a_retry_out_of_a_batch_is_the_next_attempt(doors: Jobs, app: Celery, na
 def test_a_failure_out_of_a_batch_is_retried_and_stores_nothing_else(doors: Jobs, app: Celery) -> None:
     define(app)
     with working(app):
-        run = doors.wait(app.tasks["jobs.fails_inside"].delay().id, 15)
+        run = doors.wait(app.tasks["jobs.fails_inside"].delay().id, 40)
     assert (run.final_status, run.attempt_number) == ("dead_lettered", 3)
     assert doors.count(task=ADD) == 0
 

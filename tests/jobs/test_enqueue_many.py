@@ -65,7 +65,7 @@ def test_any_iterable_of_items_will_do(doors: Jobs, app: Celery) -> None:
 def test_all_run(doors: Jobs, app: Celery) -> None:
     made = ids(doors.enqueue_many(adds(5)))
     with working(app):
-        assert [doors.wait(id, 15).result for id in made] == [1, 2, 3, 4, 5]
+        assert [doors.wait(id, 40).result for id in made] == [1, 2, 3, 4, 5]
 
 
 # Bad items among good ones
@@ -289,7 +289,7 @@ def test_signatures_keep_their_arguments_options_and_links(doors: Jobs, app: Cel
     run = doors.get(made)
     assert (run.priority, run.tags) == (5, {"a": 1})
     with working(app):
-        assert doors.wait(made, 15).result == 3
+        assert doors.wait(made, 40).result == 3
         linked = wait_until(lambda: [run for run in doors.list(status="success") if run.id != made])
     assert [run.result for run in linked] == [13]
 

@@ -110,8 +110,8 @@ def test_a_count_is_that_of_the_list(doors: Jobs, db: Database) -> None:
 def test_a_wait_returns_the_ended_run(doors: Jobs, app: Celery) -> None:
     good, bad = doors.enqueue(ADD, (1, 2)), doors.enqueue(BOOM, retry_delays=[0.05])
     with working(app):
-        assert doors.wait(good.id, 15).result == 3
-        run = doors.wait(bad.id, 15)
+        assert doors.wait(good.id, 40).result == 3
+        run = doors.wait(bad.id, 40)
     assert (run.final_status, run.attempt_number, run.error_message) == ("dead_lettered", 2, "boom")
 
 
@@ -155,5 +155,5 @@ def test_a_run_that_is_deleted_while_it_is_waited_for_is_not_found(doors: Jobs) 
     thread = threading.Timer(0.2, doors.delete, (id,))
     thread.start()
     with pytest.raises((JobNotFound, AssertionError)):
-        assert not doors.wait(id, 15).has_ended  # cancelled at first, then gone
+        assert not doors.wait(id, 40).has_ended  # cancelled at first, then gone
     thread.join()

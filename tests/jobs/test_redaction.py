@@ -85,8 +85,8 @@ def test_a_keyword_of_the_task_is_masked(doors: Jobs) -> None:
 def test_the_task_gets_the_real_value_and_its_result_is_masked(doors: Jobs, app: Celery) -> None:
     result = app.tasks["jobs.login"].delay("bob", SECRET, token=SECRET)
     with working(app):
-        run = doors.wait(result.id, 15)
-        assert result.get(timeout=15)["nested"] == [{"PASSWORD": SECRET}]
+        run = doors.wait(result.id, 40)
+        assert result.get(timeout=40)["nested"] == [{"PASSWORD": SECRET}]
     assert run.final_status == "success", run.error_message
     assert run.result == {"user": "bob", "nested": [{"PASSWORD": "***"}], "length": 6}
     assert SECRET not in outputs(doors, run.id)
@@ -95,7 +95,7 @@ def test_the_task_gets_the_real_value_and_its_result_is_masked(doors: Jobs, app:
 def test_a_replay_of_a_masked_run_gets_the_real_value(doors: Jobs, app: Celery, db: Database) -> None:
     original = bury(db, doors.enqueue("jobs.login", ("bob", SECRET)).id)
     with working(app):
-        assert doors.wait(doors.replay(original).id, 15).final_status == "success"
+        assert doors.wait(doors.replay(original).id, 40).final_status == "success"
 
 
 def test_errors_and_tracebacks_are_masked_and_groups_of_them_too(doors: Jobs, db: Database) -> None:

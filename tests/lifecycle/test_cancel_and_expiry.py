@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def assert_revoked(result: object) -> None:
     assert result.state == "REVOKED"  # type: ignore[attr-defined]
     with pytest.raises(TaskRevokedError):
-        result.get(timeout=10)  # type: ignore[attr-defined]
+        result.get(timeout=40)  # type: ignore[attr-defined]
 
 
 def test_a_waiting_job_is_cancelled_at_once(shop: Shop) -> None:

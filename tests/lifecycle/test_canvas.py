@@ -30,7 +30,7 @@ def assert_chord_failed(result: Any, cause: str) -> None:
 def test_a_chain_goes_on_after_a_step_that_needed_a_retry(shop: Shop) -> None:
     add, later = shop.task("add"), shop.task("works_on_attempt")
     result = chain(add.s(1, 1), later.s(5), add.s(1)).apply_async()
-    assert result.get(timeout=15) == 6
+    assert result.get(timeout=40) == 6
     rows = shop.ended(result.parent)
     assert len(rows) == 2
     assert verdicts(rows) == RESOLVED
@@ -41,7 +41,7 @@ def test_a_chain_goes_on_after_a_step_that_needed_a_retry(shop: Shop) -> None:
 def test_a_chain_ends_where_a_step_is_dead_lettered(shop: Shop) -> None:
     result = chain(shop.task("fails").si().set(max_attempts=1), shop.task("add").si(1, 2)).apply_async()
     with pytest.raises(ValueError, match="attempt 1 fails"):
-        result.get(timeout=15)
+        result.get(timeout=40)
     assert verdicts(shop.ended(result.parent)) == [("failed", "dead_lettered")]
     with pytest.raises(JobNotFound):
         shop.jobs.get(result.id)
@@ -60,14 +60,14 @@ def test_a_frozen_chord_that_is_applied_again_runs_again_and_so_does_its_body(sh
 def test_a_group_waits_for_its_retries(shop: Shop) -> None:
     later = shop.task("works_on_attempt")
     result = group(later.s(1, 10), later.s(2, 20), later.s(3, 30)).apply_async()
-    assert result.get(timeout=15) == [10, 20, 30]
+    assert result.get(timeout=40) == [10, 20, 30]
     assert [len(shop.ended(member)) for member in result.children] == [1, 2, 3]
 
 
 def test_a_chord_member_that_works_after_retries_completes_its_chord(shop: Shop) -> None:
     header = [shop.task("add").s(1, 2), shop.task("works_on_attempt").s(3, 4)]
     result = chord(header)(shop.task("total").s())
-    assert result.get(timeout=15) == 7
+    assert result.get(timeout=40) == 7
     assert verdicts(shop.ended(result)) == AT_ONCE
     quick, slow = result.parent.children
     assert verdicts(shop.ended(quick)) == AT_ONCE
@@ -96,7 +96,7 @@ def test_a_chord_member_that_is_cancelled_fails_its_chord(shop: Shop) -> None:
 def test_a_link_runs_once_after_the_attempt_that_works(shop: Shop) -> None:
     file = shop.new_file()
     result = shop.enqueue("works_on_attempt", 2, link=shop.task("note").s(str(file)))
-    assert result.get(timeout=15) == 42
+    assert result.get(timeout=40) == 42
     shop.wait_for_text(file, "42")
     assert verdicts(shop.ended(result)) == RESOLVED
     (child,) = result.children

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_a_task_that_asks_again_makes_attempts_with_its_own_countdown(shop: Shop) -> None:
     result = shop.enqueue("asks_again", 3, 0.5)
-    assert result.get(timeout=10) == "attempt 3"
+    assert result.get(timeout=40) == "attempt 3"
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "success"), ("failed", "failed_with_retries"), ("completed", "success")]
     assert_dense(rows)
@@ -43,7 +43,7 @@ def test_a_caller_sees_retry_while_the_retry_that_a_task_asked_for_waits(shop: S
 def test_the_policy_does_not_begin_again_when_a_task_that_asks_again_gives_up(shop: Shop) -> None:
     result = shop.enqueue("asks_again", 99, 0.1)
     with pytest.raises(OutOfStock, match="attempt 3"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "dead_lettered"), *[("failed", "failed_with_retries")] * 2]
     assert_dense(rows)
@@ -56,7 +56,7 @@ def test_the_policy_does_not_begin_again_when_a_task_that_asks_again_gives_up(sh
 def test_retries_by_policy_do_not_count_against_celerys_max_retries(shop: Shop) -> None:
     result = shop.enqueue("asks_again_after_a_failure")
     with pytest.raises(OutOfStock, match="gone"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     rows = shop.ended(result)
     assert [row.policy_retries for row in rows] == [0, 1, 1]
     assert verdicts(rows) == [("failed", "dead_lettered"), *[("failed", "failed_with_retries")] * 2]
@@ -70,7 +70,7 @@ def test_a_retry_without_throw_ends_the_attempt_where_the_task_returns(shop: Sho
     assert_dense(rows)
     assert rows[0].resolved_by == rows[1].id
     assert [row.result for row in rows] == [None, '"attempt 2"']
-    assert result.get(timeout=10) == "attempt 2"
+    assert result.get(timeout=40) == "attempt 2"
 
 
 def test_a_caller_sees_retry_while_a_retry_without_throw_waits(shop: Shop) -> None:
@@ -94,7 +94,7 @@ def test_a_task_that_raises_after_a_retry_without_throw_keeps_that_retry(shop: S
 def test_autoretry_gives_up_as_a_dead_letter_without_a_retry_by_policy(shop: Shop) -> None:
     result = shop.enqueue("autoretries")
     with pytest.raises(OutOfStock, match="still"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "dead_lettered"), ("failed", "failed_with_retries")]
     assert_dense(rows)

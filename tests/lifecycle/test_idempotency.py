@@ -45,7 +45,7 @@ def test_a_duplicate_with_another_payload_is_the_first_job_and_says_so(shop: Sho
     first = shop.enqueue("add", 1, 2, idempotency_key=key)
     second = shop.enqueue("add", 5, 5, idempotency_key=key)
     assert (second.id, second.deduplicated, second.payload_mismatch) == (first.id, True, True)
-    assert second.get(timeout=10) == 3
+    assert second.get(timeout=40) == 3
 
 
 def test_a_duplicate_of_a_job_whose_retry_waits_is_that_job(shop: Shop, key: str) -> None:
@@ -61,7 +61,7 @@ def test_another_task_may_have_the_same_key(shop: Shop, key: str) -> None:
     first = shop.enqueue("add", 1, 2, idempotency_key=key)
     second = shop.enqueue("total", [1, 2, 3], idempotency_key=key)
     assert not second.deduplicated
-    assert (first.get(timeout=10), second.get(timeout=10)) == (3, 6)
+    assert (first.get(timeout=40), second.get(timeout=40)) == (3, 6)
 
 
 def test_a_member_of_a_group_is_never_silently_another_job(shop: Shop, key: str) -> None:

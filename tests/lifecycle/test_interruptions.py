@@ -31,7 +31,7 @@ def test_a_task_that_rejects_for_good_is_a_dead_letter_at_once(shop: Shop) -> No
     assert rows[0].dead_lettered_at is not None
     assert rows[0].last_error_message
     with pytest.raises(Reject):
-        result.get(timeout=10)
+        result.get(timeout=40)
     assert result.state == "FAILURE"
 
 
@@ -45,7 +45,7 @@ def test_a_task_that_rejects_for_good_without_retries_is_no_dead_letter(shop: Sh
 def test_a_task_that_rejects_to_be_requeued_burns_nothing(shop: Shop, task: str) -> None:
     file = shop.new_file()
     result = shop.enqueue(task, str(file))
-    assert result.get(timeout=15) == 2
+    assert result.get(timeout=40) == 2
     assert len(file.read_text().splitlines()) == 2
     rows = shop.ended(result)
     assert verdicts(rows) == [("completed", "success")]
@@ -56,7 +56,7 @@ def test_a_task_that_rejects_to_be_requeued_burns_nothing(shop: Shop, task: str)
 
 def test_a_task_that_replaces_itself_is_completed_and_names_the_replacement(shop: Shop) -> None:
     result = shop.enqueue("replaces_itself", 41)
-    assert result.get(timeout=10) == 42
+    assert result.get(timeout=40) == 42
     (replaced,) = shop.ended(result)
     assert replaced.replaced_by is not None
     (replacement,) = shop.ended(shop.app.AsyncResult(replaced.replaced_by))
@@ -73,7 +73,7 @@ def test_a_task_that_replaces_itself_is_completed_and_names_the_replacement(shop
 
 def test_a_replacement_that_fails_retries_by_policy_as_a_chain_of_its_own(shop: Shop) -> None:
     result = shop.enqueue("replaces_itself_by_what_works_later", 2)
-    assert result.get(timeout=10) == 42
+    assert result.get(timeout=40) == 42
     (replaced,) = shop.ended(result)
     assert verdicts([replaced]) == [("completed", "success")]
     assert replaced.replaced_by is not None
@@ -94,7 +94,7 @@ LIMITS = {
 def test_a_time_limit_ends_the_attempt_and_the_policy_retries_it(shop: Shop, kind: str) -> None:
     options, error = LIMITS[kind]
     result = shop.enqueue("hangs_at_first", **options)
-    assert result.get(timeout=15) == "quick"
+    assert result.get(timeout=40) == "quick"
     assert result.state == "SUCCESS"
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "success"), ("completed", "success")]
@@ -116,7 +116,7 @@ def test_a_time_limit_that_exhausts_the_attempts_is_a_dead_letter(shop: Shop, ki
     options, error = LIMITS[kind]
     result = shop.enqueue("hangs", queue="once", **options)
     with pytest.raises(error):
-        result.get(timeout=15)
+        result.get(timeout=40)
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "dead_lettered")]
     assert rows[0].failure_reason == "timeout"
@@ -126,7 +126,7 @@ def test_a_time_limit_that_exhausts_the_attempts_is_a_dead_letter(shop: Shop, ki
 
 def test_a_task_that_handles_its_soft_limit_succeeds(shop: Shop) -> None:
     result = shop.enqueue("survives_its_soft_limit", soft_time_limit=1)
-    assert result.get(timeout=10) == "cleaned up"
+    assert result.get(timeout=40) == "cleaned up"
     assert verdicts(shop.ended(result)) == [("completed", "success")]
 
 

@@ -28,7 +28,7 @@ def test_the_replay_of_a_repaired_dead_letter_works_and_leaves_the_entry(shop: S
     file.touch()
     run = shop.jobs.replay(result.id, reason="the file is there")
     replayed = shop.app.AsyncResult(run.task_id)
-    assert replayed.get(timeout=10) == "repaired"
+    assert replayed.get(timeout=40) == "repaired"
     (new,) = shop.ended(replayed)
     assert verdicts([new]) == [("completed", "success")]
     assert new.id != before.id
@@ -75,7 +75,7 @@ def test_a_replay_that_dies_is_an_entry_of_its_own_that_can_be_replayed(shop: Sh
     assert verdicts(shop.ended(shop.app.AsyncResult(first.task_id))) == [("failed", "dead_lettered")]
     file.touch()
     second = shop.jobs.replay(first.id)
-    assert shop.app.AsyncResult(second.task_id).get(timeout=10) == "repaired"
+    assert shop.app.AsyncResult(second.task_id).get(timeout=40) == "repaired"
     assert second.replay_of == first.id
 
 
@@ -101,7 +101,7 @@ def test_the_replay_of_an_expired_job_runs(shop: Shop) -> None:
     assert verdicts(shop.ended(result)) == [("cancelled", "cancelled")]
     run = shop.jobs.replay(result.id)
     assert run.expires_at is None
-    assert shop.app.AsyncResult(run.task_id).get(timeout=10) == 3
+    assert shop.app.AsyncResult(run.task_id).get(timeout=40) == 3
 
 
 def test_the_replay_of_a_job_runs_its_links(shop: Shop) -> None:

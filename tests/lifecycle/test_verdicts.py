@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_a_job_that_works_at_once_is_one_completed_row(shop: Shop) -> None:
     result = shop.enqueue("add", 2, 3)
-    assert result.get(timeout=10) == 5
+    assert result.get(timeout=40) == 5
     assert result.state == "SUCCESS"
     rows = shop.ended(result)
     assert verdicts(rows) == [("completed", "success")]
@@ -61,7 +61,7 @@ def test_an_original_whose_retry_waits_says_retrying(shop: Shop) -> None:
 
 def test_a_job_that_works_on_the_third_attempt_leaves_a_resolved_original(shop: Shop) -> None:
     result = shop.enqueue("works_on_attempt", 3, 7)
-    assert result.get(timeout=10) == 7
+    assert result.get(timeout=40) == 7
     assert result.state == "SUCCESS"
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "success"), ("failed", "failed_with_retries"), ("completed", "success")]
@@ -87,7 +87,7 @@ def test_a_job_that_works_on_the_third_attempt_leaves_a_resolved_original(shop: 
 def test_a_job_whose_four_attempts_fail_is_one_dead_letter(shop: Shop) -> None:
     result = shop.enqueue("fails")
     with pytest.raises(ValueError, match="attempt 4 fails"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     assert result.state == "FAILURE"
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "dead_lettered"), *[("failed", "failed_with_retries")] * 3]
@@ -112,7 +112,7 @@ def test_a_job_whose_four_attempts_fail_is_one_dead_letter(shop: Shop) -> None:
 def test_a_failure_on_a_queue_without_retries_is_no_dead_letter(shop: Shop) -> None:
     result = shop.enqueue("fails", queue="no-retries")
     with pytest.raises(ValueError, match="attempt 1 fails"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     assert result.state == "FAILURE"
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "failed_no_retries")]
@@ -138,7 +138,7 @@ def test_a_job_without_attempts_left_from_the_start_is_dead_lettered_at_once(
 ) -> None:
     result = shop.enqueue("fails", **options)
     with pytest.raises(ValueError, match="attempt 1 fails"):
-        result.get(timeout=10)
+        result.get(timeout=40)
     rows = shop.ended(result)
     assert verdicts(rows) == [("failed", "dead_lettered")]
     only = rows[0]
@@ -186,7 +186,7 @@ def test_an_error_that_no_retry_can_help_ends_a_chain_without_retries_too(shop: 
 @pytest.mark.parametrize(("asked", "waited"), [(0.7, 0.7), (0.05, DELAYS[0])], ids=["lengthens", "never shortens"])
 def test_a_task_that_asks_for_time_gets_it(shop: Shop, asked: float, waited: float) -> None:
     result = shop.enqueue("asks_for_time", asked)
-    assert result.get(timeout=10) == "in time"
+    assert result.get(timeout=40) == "in time"
     rows = shop.ended(result)
     assert waits(rows) == [waited]
     assert verdicts(rows) == [("failed", "success"), ("completed", "success")]

@@ -62,24 +62,24 @@ def test_a_result_goes_from_retry_to_success_in_one_row(app: Celery, jobs: Jobs)
     wait_until(lambda: jobs.get(result.job_id).has_pending_retry)
     assert (result.state, stored(result).status) == ("RETRY", "RETRY")
     jobs.fire(result.job_id)
-    assert result.get(timeout=20, interval=0.05) == 42
+    assert result.get(timeout=40, interval=0.05) == 42
     row = stored(result)
     assert (row.status, row.result, row.task_name, row.traceback) == ("SUCCESS", "42", "works_later", None)
-    assert jobs.wait(result.job_id, 20).final_status == "success"
+    assert jobs.wait(result.job_id, 40).final_status == "success"
 
 
 def test_a_dead_letter_is_a_failure_with_its_error(app: Celery, jobs: Jobs) -> None:
     result = project.fails.delay()
     with pytest.raises(ValueError, match="no"):
-        result.get(timeout=20, interval=0.05)
-    assert jobs.wait(result.job_id, 20).final_status == "dead_lettered"
+        result.get(timeout=40, interval=0.05)
+    assert jobs.wait(result.job_id, 40).final_status == "dead_lettered"
     assert stored(result).status == "FAILURE"
     assert "ValueError: no" in str(stored(result).traceback)
 
 
 def test_a_chord_waits_for_the_member_that_is_retried(app: Celery) -> None:
     result = chord([project.works_later.s(1), project.add.s(1, 1)], project.total.s())()
-    assert result.get(timeout=20, interval=0.05) == 3
+    assert result.get(timeout=40, interval=0.05) == 3
     assert ChordCounter.objects.count() == 0
 
 
@@ -108,7 +108,7 @@ def lost_database() -> Iterator[None]:
 def test_a_job_whose_result_cannot_be_stored_is_a_success_and_is_told_later(app: Celery, jobs: Jobs) -> None:
     with lost_database():
         result = project.add.delay(3, 4)
-        assert jobs.wait(result.job_id, 20).final_status == "success"
+        assert jobs.wait(result.job_id, 40).final_status == "success"
     assert tell_untold(plugin_of(app), 10) == 1
     assert (result.state, result.get(timeout=1)) == ("SUCCESS", 7)
 
@@ -170,7 +170,7 @@ def test_the_schedulers_entries_are_ours_and_the_apps_and_become_ticks_and_jobs(
     lives = {found["periodic_task_name"]: seconds_to_live(found) for found in messages}
     assert {name: lives[name] for name in OURS} == pytest.approx(OURS, abs=5)
     [run] = [run for run in jobs.list(task="works_later").runs if str(jobs.arguments(run.id)) == "(7)"]
-    assert (jobs.wait(run.id, 20).final_status, lives["close-the-books"]) == ("success", None)
+    assert (jobs.wait(run.id, 40).final_status, lives["close-the-books"]) == ("success", None)
     # The second attempt, of which Celery's beat knows nothing, still belongs to the entry.
     assert TaskResult.objects.get(task_id=run.task_id).periodic_task_name == "close-the-books"
 

@@ -36,8 +36,8 @@ def test_a_batch_is_gathered_by_its_own_strategy_and_makes_no_rows(new_app: Call
     results = [count.delay(number) for number in range(6)]
     ours = job.delay(1)
     with working(app):
-        assert ours.get(timeout=20) == 1
+        assert ours.get(timeout=40) == 1
         wait_until(lambda: len(gathered) == 2)
-        assert [result.get(timeout=20) for result in results] == [0, 10, 20, 30, 40, 50]
+        assert [result.get(timeout=40) for result in results] == [0, 10, 20, 30, 40, 50]
     assert gathered == [[0, 1, 2], [3, 4, 5]]
     assert [run.task for run in Jobs(app).list().runs] == ["job"]

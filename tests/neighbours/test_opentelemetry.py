@@ -97,7 +97,7 @@ def test_a_trace_goes_on_through_promotion_retry_and_replay(app: Celery, traces:
         job_id = app.tasks["charge"].apply_async(delay=3600).job_id
     promote(app, traces, job_id)
     with working(app):
-        run = Jobs(app).wait(job_id, 20)
+        run = Jobs(app).wait(job_id, 40)
         again = Jobs(app).wait(Jobs(app).replay(job_id).id, 20)
     assert [(run.final_status, run.attempt_number), (again.final_status, again.attempt_number)] == [("success", 2)] * 2
 
@@ -115,6 +115,6 @@ def test_a_duplicate_makes_no_span(app: Celery, traces: Traces) -> None:
     result = app.tasks["ask_again"].delay()
     send_again(app, result.job_id)
     with hearing(Kind.DROPPED) as dropped, working(app):
-        run = Jobs(app).wait(result.job_id, 20)
+        run = Jobs(app).wait(result.job_id, 40)
         wait_until(lambda: dropped)
     assert (run.final_status, len(traces.named("run/ask_again"))) == ("success", 2)

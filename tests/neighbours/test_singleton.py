@@ -41,10 +41,10 @@ def test_a_singleton_keeps_its_own_lock_and_makes_no_rows(new_app: Callable[...,
         strict.delay()
     ours = job.delay()
     with working(app):
-        assert first.get(timeout=20) == 1
-        inner = app.AsyncResult(ours.get(timeout=20))
-        assert inner.get(timeout=20) == 2
-        assert report.delay(1).get(timeout=20) == 1  # the lock was given back
+        assert first.get(timeout=40) == 1
+        inner = app.AsyncResult(ours.get(timeout=40))
+        assert inner.get(timeout=40) == 2
+        assert report.delay(1).get(timeout=40) == 1  # the lock was given back
     assert ran == [1, 2, 1]
     assert [run.task for run in Jobs(app).list().runs] == ["job"]
     with Redis.from_url(broker_url) as client:

@@ -64,7 +64,7 @@ class Jobs:
         for result in (*self.running, *self.waiting):
             (job,) = shop.ended(result)
             assert job.final_status == "success"
-            assert result.get(timeout=10) is not None
+            assert result.get(timeout=40) is not None
 
     @property
     def starts(self) -> list[str]:

@@ -37,10 +37,10 @@ def receiver() -> Iterator[Receiver]:
 def test_a_job_that_fails_is_retried_by_policy_and_succeeds_or_dies(shop: Shop) -> None:
     well = shop.enqueue("add", 3, 4)
     later, never = (shop.enqueue("works_on_attempt", number) for number in (3, 9))
-    assert well.get(timeout=20) == 7
-    assert later.get(timeout=20) == 1
+    assert well.get(timeout=40) == 7
+    assert later.get(timeout=40) == 1
     with pytest.raises(ValueError, match="attempt 3 fails"):
-        never.get(timeout=20)
+        never.get(timeout=40)
     assert [len(shop.ended(result)) for result in (well, later, never)] == [1, 3, 3]
     assert [shop.attempts(result)[0].final_status for result in (well, later)] == ["success", "success"]
     assert never.id in [run.task_id for run in shop.jobs.list(status="dead_lettered")]
@@ -49,7 +49,7 @@ def test_a_job_that_fails_is_retried_by_policy_and_succeeds_or_dies(shop: Shop) 
 @pytest.mark.matrix
 def test_a_delayed_job_does_not_start_before_its_time(shop: Shop) -> None:
     result = shop.enqueue("add", 1, 2, countdown=2)
-    assert result.get(timeout=20) == 3
+    assert result.get(timeout=40) == 3
     (job,) = shop.ended(result)
     assert job.started_at is not None
     assert job.started_at >= job.scheduled_at
@@ -60,8 +60,8 @@ def test_a_chain_and_a_chord_go_on_after_retries(shop: Shop) -> None:
     add, later = shop.call("add", 1, 1), shop.call("works_on_attempt", 2)
     one = chain(add, later, shop.call("add", 5), app=shop.app).apply_async()
     many = chord([add, shop.call("works_on_attempt", 2, 8)], app=shop.app)(shop.call("total"))
-    assert one.get(timeout=20) == 7
-    assert many.get(timeout=20) == 10
+    assert one.get(timeout=40) == 7
+    assert many.get(timeout=40) == 10
 
 
 def test_a_worker_whose_places_are_all_taken_is_seen_to_live_and_keeps_its_connections_bounded(shop: Shop) -> None:
@@ -76,7 +76,7 @@ def test_a_worker_whose_places_are_all_taken_is_seen_to_live_and_keeps_its_conne
     gate.touch()
     most = max(connections(shop) for result in busy for _ in [shop.ended(result)])
     assert most <= ROOM + CALLERS
-    assert [result.get(timeout=20) for result in busy] == names
+    assert [result.get(timeout=40) for result in busy] == names
     assert sorted(notes.read_text().split()) == sorted(names)
 
 
@@ -104,7 +104,7 @@ def test_requests_and_callbacks_are_sent(shop: Shop, receiver: Receiver) -> None
         request = shop.jobs.enqueue_http(
             receiver.url(path), payload={"number": number}, callback_url=receiver.url(f"{path}/back")
         )
-        shop.jobs.wait(request.id, 20)
+        shop.jobs.wait(request.id, 40)
     assert sorted(received.json["number"] for received in receiver.wait_for(path, 3)) == [0, 1, 2]
     told = receiver.wait_for(f"{path}/back", 3, process=shop.worker)
     assert [json.loads(callback.body)["status"] for callback in told] == ["success"] * 3
@@ -116,7 +116,7 @@ def test_a_job_past_its_hard_limit_is_retried_and_what_still_runs_changes_nothin
     (first, *_) = shop.wait(result, lambda rows: rows[0].status == "failed")
     assert (first.failure_reason, first.error_type) == ("timeout", "TimeLimitExceeded")
     gate.touch()  # a pool that cannot stop it needs its place
-    assert result.get(timeout=20) == "attempt 2"
+    assert result.get(timeout=40) == "attempt 2"
     rows = shop.ended(result)
     assert [(row.status, row.losses) for row in rows] == [("failed", 0), ("completed", 0)]
 
@@ -140,7 +140,7 @@ def test_a_running_job_that_is_revoked_with_terminate_ends_where_the_pool_can_st
 @pytest.mark.matrix
 def test_a_task_that_exits_takes_no_worker_with_it_and_runs_again(shop: Shop) -> None:
     result = shop.enqueue("exits_at_first", str(shop.new_file()))
-    assert result.get(timeout=20) == "stayed"
+    assert result.get(timeout=40) == "stayed"
     (job,) = shop.ended(result)
     assert (job.attempt_number, job.losses) == (1, 1)
     assert shop.worker.process.poll() is None

@@ -248,7 +248,7 @@ def test_a_batch_with_canvas_inside_is_one_part_of_the_transaction(
         assert sent() == 0
         session.commit()
     with working(app):
-        assert whole.get(timeout=20) == 3
+        assert whole.get(timeout=40) == 3
 
 
 def test_members_of_a_group_take_the_option(app: Celery, charge: Any, engine: Engine, sent: Callable[[], int]) -> None:
