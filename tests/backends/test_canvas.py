@@ -11,6 +11,7 @@ from celery.exceptions import ChordError
 
 from tests.canvas.shop import Shop, open_shop
 from tests.conftest import shared_broker
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ def test_a_chord_works_on_a_database_and_rpc_refuses_it_as_ever(backend: Shop) -
     before = backend.jobs.count()
     dead = chord([late.s(1), backend.task("fails").s()], total.s()).apply_async()
     assert backend.value(canvas.apply_async()) == 3
+    wait_until(dead.ready, 30)
     assert backend.error(dead) == "ValueError: it is broken"
     assert isinstance(dead.result, ChordError)
     # The task that waits for the members is Celery's own: it asks each second, and is no job.

@@ -9,7 +9,8 @@ import pytest
 from celery import chain, chord, group
 from celery.result import GroupResult
 
-from tests.canvas.shop import PLAIN
+from tests.canvas.shop import PATIENCE, PLAIN
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from tests.canvas.shop import Shop
@@ -61,6 +62,7 @@ def outcome(shop: Shop, make: Any, prefix: str) -> tuple[str, Any, list[str]]:
     """What its caller is told, what is kept of its parts, and what links and errbacks have noted."""
     shop.noted.clear()
     result = make(Tasks(shop, prefix)).apply_async()
+    wait_until(result.ready, PATIENCE)  # who asks sooner is told of the member or of the chord, whichever is first
     told = re.sub(r"[0-9a-f-]{36}", "ID", shop.error(result))
     for _ in ("what failed", "an errback of it"):  # the worker runs one task after the other
         shop.value(shop.task(PLAIN + "add").delay(1))

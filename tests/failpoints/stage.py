@@ -109,11 +109,14 @@ class Stage:
         with self.db.reading() as connection:
             return connection.execute(select(t.workers).where(t.workers.c.pid == pid)).first()
 
-    def drained(self) -> bool:
-        """Whether every job has ended and the broker holds nothing for anybody."""
+    def drained(self, chains: int) -> bool:
+        """Whether so many chains are there, all ended, and the broker holds nothing for anybody.
+
+        A worker may hold a message of which there is no row yet.
+        """
         with self.db.reading() as connection:
             live = connection.execute(select(t.jobs.c.id).where(t.jobs.c.status.in_(LIVE))).first()
-        return live is None and self.waiting() == 0
+        return live is None and self.waiting() == 0 and len(self.chains()) >= chains
 
     def waiting(self) -> int:
         """How many messages lie in the broker."""

@@ -54,7 +54,7 @@ def play_act(stage: Stage, story: Story, point: str, kind: str) -> None:
         else:
             assert struck.outcome() is not None
             assert not story.sends_at_once or "send." in point or stage.waiting() == len(story.names) + 1
-    take_over(stage)
+    take_over(stage, story)
 
 
 def play_worker(stage: Stage, story: Story, point: str, kind: str) -> None:
@@ -71,29 +71,29 @@ def play_worker(stage: Stage, story: Story, point: str, kind: str) -> None:
             return
         if kind not in EXIT_CODES:
             struck.ask_to_stop()
-        take_over(stage)
+        take_over(stage, story)
         assert struck.wait_ended() == EXIT_CODES.get(kind, 0)
 
 
 def go_on(stage: Stage, story: Story, struck: Actor) -> None:
     """The struck worker brings everything to an end."""
     if not story.heals_itself:
-        bring_to_an_end(stage, struck)
-    wait_until(stage.drained, message=lambda: stage.picture() + struck.tail())
+        bring_to_an_end(stage, story, struck)
+    wait_until(lambda: stage.drained(len(story.ends)), message=lambda: stage.picture() + struck.tail())
     assert struck.stop() == 0
 
 
-def take_over(stage: Stage) -> None:
+def take_over(stage: Stage, story: Story) -> None:
     """Another worker comes."""
     with Actor("fresh", stage.place, serve, "solo", True) as fresh:
-        bring_to_an_end(stage, fresh)
+        bring_to_an_end(stage, story, fresh)
 
 
-def bring_to_an_end(stage: Stage, worker: Actor) -> None:
+def bring_to_an_end(stage: Stage, story: Story, worker: Actor) -> None:
     """Hours pass, each time every service has its turn, and a worker runs what is there."""
     for _ in range(HOURS):
         stage.pass_time(living=worker.pid)
         with suppress(AssertionError):
-            wait_until(stage.drained, timeout=5)
+            wait_until(lambda: stage.drained(len(story.ends)), timeout=5)
             return
     raise AssertionError(stage.picture() + worker.tail())
