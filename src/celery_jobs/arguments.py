@@ -10,10 +10,12 @@ from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from celery.utils.saferepr import saferepr
 
 from celery_jobs.envelope import decode_body
+from celery_jobs.errors import InvalidJob
 from celery_jobs.redaction import MASK, redact, redact_text
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Message
 
-__all__ = ["Arguments", "mask_reprs", "read_arguments"]
+__all__ = ["Arguments", "mask_reprs", "read_arguments", "reprs_of", "require_fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,27 @@ def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) ->
     return {**headers, **{name: _repr(plugin, headers[name], *values) for name, values in reprs.items()}}
 
 
+def reprs_of(plugin: Plugin, task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, str]:
+    """The same two texts of a call of a task's, as Celery makes them of what is shown of it."""
+    shown = _masked(plugin, task, args, kwargs)
+    size, levels = plugin.app.amqp.argsrepr_maxsize, plugin.app.conf.task_repr_maxlevels
+    return {
+        name: _text(value, size, levels) for name, value in (("argsrepr", shown.args), ("kwargsrepr", shown.kwargs))
+    }
+
+
+def _text(value: Any, size: int, levels: int) -> str:
+    """Celery's safe repr, which takes long, also for what is short and plain."""
+    if type(value) is tuple and all(type(item) in _PLAIN for item in value):
+        text = repr(value)
+        if len(text) < size:
+            return text
+    return "{}" if value == {} else str(saferepr(value, size, maxlevels=levels))
+
+
+_PLAIN = (int, bool, type(None))
+
+
 def _repr(plugin: Plugin, given: Any, value: Any, shown: Any) -> str:
     """The text that Celery would make of what is shown; a text of the caller's own is masked as any text."""
     size, levels = plugin.app.amqp.argsrepr_maxsize, plugin.app.conf.task_repr_maxlevels
@@ -101,6 +124,21 @@ def _places(plugin: Plugin, task: str | None) -> list[str]:
     known = plugin.app.tasks.get(task)
     if known is None:
         return []
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(known.run).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+    if known not in _known_places:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(known.run).parameters.values()
+        _known_places[known] = [parameter.name for parameter in parameters if parameter.kind in kinds]
+    return _known_places[known]
+
+
+_known_places: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
+"""By task: to read a signature takes longer than everything else here."""
+
+
+def require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise InvalidJob for arguments that a task does not take, where it lets Celery check them."""
+    if task.typing:
+        try:
+            task.__header__(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidJob("args", str(error)) from error

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["Batch", "Gathered", "current"]
+__all__ = ["Batch", "Gathered", "current", "outgoing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ class Batch:
         sender = sender_of(self.plugin)
         pairs = list(zip(gathered, made, strict=True))
         due = [(entry, enqueued) for entry, enqueued in pairs if enqueued.sent_at is not None]
-        sender.announce([_outgoing(entry.job, enqueued) for entry, enqueued in pairs if not enqueued.deduplicated])
+        sender.announce(outgoing(entry.job, enqueued) for entry, enqueued in pairs if not enqueued.deduplicated)
         awaited = next((entry.job.task_id for entry, _ in due if entry.wants_result), None)
         if awaited is not None and not sender.announce_result(awaited):
             sender.note_unsent([enqueued for _, enqueued in due])
         else:
-            sender.send(_outgoing(entry.job, enqueued) for entry, enqueued in due)
+            sender.send(outgoing(entry.job, enqueued) for entry, enqueued in due)
 
 
 def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
@@ -135,8 +135,8 @@ def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         entry.settle(enqueued)
 
 
-def _outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
-    """As sent at once, also where it is held: then only for the event of it."""
+def outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
+    """A new job as it is sent at once, also where it is held: then only for the event of it."""
     return Outgoing(
         job_id=job.id,
         message=job.message,

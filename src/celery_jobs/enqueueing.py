@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature
 
+from celery_jobs.arguments import require_fit
 from celery_jobs.batch import Batch
 from celery_jobs.errors import InvalidJob, StoreUnavailable
 from celery_jobs.http.request import NAMES as REQUEST
@@ -16,6 +17,7 @@ from celery_jobs.http.request import as_arguments
 from celery_jobs.options import NAMES
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.runs import EnqueueOutcome
+from celery_jobs.template import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +68,7 @@ def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, 
     task = plugin.app.tasks.get(name)
     if task is None:
         return plugin.app.send_task(name, tuple(args), dict(kwargs), **options)
-    _require_fit(task, args, kwargs)
+    require_fit(task, args, kwargs)
     return task.apply_async(tuple(args), dict(kwargs), **options)
 
 
@@ -75,15 +77,6 @@ def http_call(url: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     arguments = {name: options.pop(name) for name in REQUEST if name in options}
     _refuse_unknown(options, _KNOWN | frozenset(REQUEST))
     return HTTP_TASK, as_arguments({**arguments, "url": url})
-
-
-def _require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse arguments that a task does not take, where it lets Celery check them."""
-    if task.typing:
-        try:
-            task.__header__(*args, **kwargs)
-        except TypeError as error:
-            raise InvalidJob("args", str(error)) from error
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: frozenset[str] = _KNOWN) -> None:
@@ -143,6 +136,7 @@ class _Preparation:
         self.defaults = {name: value for name, value in defaults.items() if name != "session"}
         self.scopes: dict[str, str] = {}
         self.batch = Batch(plugin, defaults.get("session"))
+        self.templates = Templates(plugin)
         self.others: list[Gathered] = []
         """What signal receivers and the like have enqueued meanwhile."""
         self.away: StoreUnavailable | None = None
@@ -166,16 +160,22 @@ class _Preparation:
         shared = key if isinstance(key, str) and options.get("idempotency_scope") is None else None
         if shared in self.scopes:
             options["idempotency_scope"] = self.scopes[str(shared)]
-        before = len(self.batch.gathered)
+        mine = self.templates.copy(name, args, kwargs, options) or self._made(name, args, kwargs, options)
+        if shared is not None:
+            self.scopes.setdefault(shared, str(mine.job.idempotency_scope))
+        return mine
+
+    def _made(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Gathered:
+        """The job as Celery makes it, and a template of it."""
+        before, given = len(self.batch.gathered), dict(options)
         with self.batch.gathering():
             result = submit(self.plugin, name, args, kwargs, options)
         made = self.batch.gathered[before:]
         mine = next((entry for entry in made if entry.job.task_id == result.id), None)
         if mine is None:
             raise InvalidJob("task", f"a call of {name} made no job")
-        if shared is not None:
-            self.scopes.setdefault(shared, str(mine.job.idempotency_scope))
         self.others += [entry for entry in made if entry is not mine]
+        self.templates.keep(name, args, kwargs, given, mine)
         return mine
 
     def store(self, entries: list[tuple[int, Gathered]], atomic: bool) -> dict[int, EnqueueOutcome]:

@@ -33,6 +33,7 @@ __all__ = [
     "queue_of",
     "queue_of_delivery",
     "queue_of_retry",
+    "serialize",
 ]
 
 JOB_HEADER = "celery_job"
@@ -64,14 +65,7 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
 
     Raises PayloadNotSerializable and PayloadTooLarge, and InvalidJob for a compression that is unknown here.
     """
-    serializer = options.get("serializer") or "json"
-    try:
-        content_type, content_encoding, data = dumps(body, serializer=serializer)
-    except Exception as error:
-        raise PayloadNotSerializable(serializer, error) from error
-    payload = _bytes(data, content_encoding)
-    if len(payload) > limit:
-        _refuse_large(body, serializer, limit)
+    content_type, content_encoding, payload = serialize(body, options.get("serializer") or "json", limit)
     exchange = options.get("exchange") or ""
     return Message(
         id=new_id(),
@@ -85,6 +79,18 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
         routing_key=options.get("routing_key") or "",
         delivery_mode=_delivery_mode(options.get("delivery_mode")),
     )
+
+
+def serialize(body: Any, serializer: str, limit: int) -> tuple[str, str, bytes]:
+    """Content type, encoding and bytes of a message's body; raises PayloadNotSerializable and PayloadTooLarge."""
+    try:
+        content_type, content_encoding, data = dumps(body, serializer=serializer)
+    except Exception as error:
+        raise PayloadNotSerializable(serializer, error) from error
+    payload = _bytes(data, content_encoding)
+    if len(payload) > limit:
+        _refuse_large(body, serializer, limit)
+    return content_type, content_encoding, payload
 
 
 def _known_compression(name: str | None) -> str | None:

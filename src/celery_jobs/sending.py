@@ -90,11 +90,11 @@ class Sender:
                 went += self._send(producer, batch)
         return went
 
-    def announce(self, jobs: Sequence[Outgoing]) -> None:
+    def announce(self, jobs: Iterable[Outgoing]) -> None:
         """Tell those who listen to Celery's events of stored jobs, sent or held."""
-        if jobs and self.plugin.app.conf.task_send_sent_event:
+        if self.plugin.app.conf.task_send_sent_event and (heard := list(jobs)):
             with self.plugin.app.producer_pool.acquire(block=True) as producer:
-                self._announce(producer, jobs)
+                self._announce(producer, heard)
 
     def say(self, hostname: str, kind: str, **fields: Any) -> None:
         """Tell those who listen to Celery's events what a worker, which they know by its name, cannot tell."""
@@ -251,9 +251,13 @@ def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any
     """
 
     def publish() -> None:
+        declared: set[str] = set()
         with producer.batch():
             for body, options in messages:
-                producer.publish(body, **options)
+                # A queue is declared by the first message to it: kombu would bind it anew for each.
+                queues = [queue for queue in options["declare"] if queue.name not in declared]
+                producer.publish(body, **{**options, "declare": queues})
+                declared.update(queue.name for queue in queues)
         failpoints.reach("send.sent")
 
     failpoints.reach("send.begun")

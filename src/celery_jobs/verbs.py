@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from celery_jobs.batch import outgoing
 from celery_jobs.errors import (
     JobDeadLettered,
     JobEnded,
@@ -124,8 +125,9 @@ class Replay(Verb):
                 refused[str(job.replay_of)] = outcome
             else:
                 self._note(job, outcome)
-                began.append(outcome)
-        sender_of(self.plugin).send_stored([outcome.job_id for outcome in began if outcome.sent_at is not None])
+                if outcome.sent_at is not None:
+                    began.append(outgoing(job, outcome))
+        sender_of(self.plugin).send(began, announce=True)
 
     def _note(self, job: NewJob, begun: Enqueued) -> None:
         self.outcome[str(job.replay_of)] = begun.job_id

@@ -30,7 +30,7 @@ LAYERS = (
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),
     ("telling",),
-    ("replaying", "verdicts", "claiming", "result_store"),
+    ("replaying", "template", "verdicts", "claiming", "result_store"),
     ("verbs", "what_if"),
     ("execution", "eager"),
     ("publishing", "services", "surviving"),

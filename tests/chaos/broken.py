@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import update
+from sqlalchemy import or_, update
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.services.reaper import Reaper
@@ -61,7 +61,7 @@ def _fencing_off() -> None:
 
 def _claim_unconditional() -> None:
     """A message runs its job although another one is running it."""
-    _replace(attempts, _ready=lambda: jobs.c.status.in_(LIVE))
+    _replace(attempts, _ready=lambda: or_(*(jobs.c.status == status for status in LIVE)))
 
 
 def _send_before_commit() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Float, and_, bindparam, case, literal_column, or
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import responses
 from celery_jobs.store.db import now, seconds_until
-from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Claim
 from celery_jobs.store.sends import unexpired

@@ -8,39 +8,23 @@ from dataclasses import asdict
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    Boolean,
-    Float,
-    Text,
-    and_,
-    bindparam,
-    case,
-    cast,
-    delete,
-    exists,
-    null,
-    or_,
-    select,
-)
+from sqlalchemy import bindparam, delete, select
 
-from celery_jobs.states import Status
-from celery_jobs.store.db import insert_into, now
+from celery_jobs.store import recordset
+from celery_jobs.store.db import insert_into
+from celery_jobs.store.new_rows import MADE, row_values, values_of
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Enqueued, Message, NewJob
-from celery_jobs.store.tables import Timestamp, jobs, messages, queues
+from celery_jobs.store.tables import jobs, messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, Row
 
     from celery_jobs.store.db import Database
 
-__all__ = ["due_at", "enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
-
-SEND_AT_ONCE = 60
-"""Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
+__all__ = ["enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs"]
 
 TRIES = 5
 
@@ -62,7 +46,7 @@ def enqueue(db: Database, new: NewJob, patient: bool = False) -> Enqueued:
     """
     run = db.persist if patient else partial(db.run, within=db.timeout * GRACE)
     if not db.is_sqlite:
-        values = {**_values_of(new), **_message_values(new.message)}
+        values = {**values_of(new), **_message_values(new.message)}
         row = run(lambda connection: _store.first(connection, values), point="enqueue", alone=True)
         if row is not None:
             return Enqueued(new.id, new.task_id, row["sent_at"], row["due_at"], row["expires_at"])
@@ -145,19 +129,25 @@ def insert_jobs(db: Database, new: Sequence[NewJob], connection: Connection) -> 
     """The same inside a transaction that the caller has opened: a statement for many, then those that conflict."""
     if not new:
         return []
-    rows = connection.execute(_insert_statement(db.is_sqlite), [_values_of(job) for job in new]).all()
+    rows = _insert_rows(new, connection) if db.is_sqlite else recordset.insert(new, connection)
     made = {row.id: Enqueued(row.id, row.task_id, row.sent_at, row.due_at, row.expires_at) for row in rows}
-    stored = [asdict(job.message) for job in new if job.id in made]
+    return [made.get(job.id) or insert_job(db, job, connection) for job in new]
+
+
+def _insert_rows(new: Sequence[NewJob], connection: Connection) -> Sequence[Row[Any]]:
+    rows = connection.execute(_insert_statement(True), [values_of(job) for job in new]).all()
+    ids = {row.id for row in rows}
+    stored = [asdict(job.message) for job in new if job.id in ids]
     if stored:
         connection.execute(messages.insert(), stored)
-    return [made.get(job.id) or insert_job(db, job, connection) for job in new]
+    return rows
 
 
 def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
     """One job inside a transaction that the caller has opened."""
     reuse = 0
     for _ in range(TRIES):
-        row = connection.execute(_insert_statement(db.is_sqlite), _values_of(new, reuse)).first()
+        row = connection.execute(_insert_statement(db.is_sqlite), values_of(new, reuse)).first()
         if row is not None:
             connection.execute(messages.insert().values(asdict(new.message)))
             return Enqueued(new.id, new.task_id, row.sent_at, row.due_at, row.expires_at)
@@ -168,64 +158,11 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
     raise RuntimeError(f"the job {new.id} could neither be inserted nor found")
 
 
-def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the queue is paused now."""
-    return exists().where(
-        queues.c.name == queue,
-        queues.c.paused_at.is_not(None),
-        or_(queues.c.paused_until.is_(None), queues.c.paused_until > now()),
-    )
-
-
-def due_at() -> ColumnElement[Any]:
-    """When a job is due; NULL where it is due already."""
-    return case((jobs.c.scheduled_at > now(), jobs.c.scheduled_at))
-
-
-def timing(due: ColumnElement[Any], queue: ColumnElement[str], *conditions: ColumnElement[bool]) -> dict[str, Any]:
-    """The times of a new row; it is sent at once where it is due soon, no pause holds it and the conditions are met."""
-    soon = and_(*conditions, due <= now(SEND_AT_ONCE), ~is_paused(queue))
-    return {
-        "created_at": now(),
-        "scheduled_at": due,
-        "sent_at": case((soon, now()), else_=null()),
-        "send_count": case((soon, 1), else_=0),
-    }
-
-
-def _due(moment: ColumnElement[Any] | None, delay: ColumnElement[Any] | float) -> ColumnElement[Any]:
-    """When a job is due: at its moment, now if that has passed, or after its delay."""
-    if moment is None:
-        return now(delay)
-    return case((moment > now(), moment), (moment.is_not(None), now()), else_=now(delay))
-
-
-_STORED = [name for name in NewJob.__slots__ if name in jobs.c and name != "scheduled_at"]
-
-
 @cache
 def _insert_statement(is_sqlite: bool) -> Any:
-    """The insert of any number of jobs; each is judged due, near and unpaused by itself."""
-    due = _due(bindparam("due_at", type_=Timestamp), bindparam("delay", type_=Float))
-    stays, until = bindparam("expires_in", type_=Float), bindparam("expires_at", type_=Timestamp)
-    values = {
-        **{name: bindparam(name, type_=jobs.c[name].type) for name in (*_STORED, *_OF_ORIGINALS)},
-        "expires_at": case((cast(stays, Float).is_not(None), now(stays)), else_=until),
-        **timing(due, bindparam("of_queue", type_=Text), bindparam("send", type_=Boolean)),
-    }
-    insert = insert_into(jobs, is_sqlite).values(values).on_conflict_do_nothing()
-    return insert.returning(jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, due_at().label("due_at"))
-
-
-_OF_ORIGINALS = ("original_id", "message_id", "status", "reuse")
-
-
-def _values_of(new: NewJob, reuse: int = 0) -> dict[str, Any]:
-    values = {name: getattr(new, name) for name in _STORED}
-    values.update(original_id=new.id, message_id=new.message.id, status=Status.PENDING, reuse=reuse)
-    values.update(due_at=new.scheduled_at, delay=float(new.delay or 0), expires_in=new.expires_in)
-    values.update(send=new.send, of_queue=new.queue)
-    return values
+    """The insert of a job, which is judged due, near and unpaused."""
+    values = row_values(lambda name, kind: bindparam(name, type_=kind))
+    return insert_into(jobs, is_sqlite).values(values).on_conflict_do_nothing().returning(*MADE)
 
 
 def _existing(new: NewJob, connection: Connection) -> Enqueued | int:

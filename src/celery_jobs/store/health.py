@@ -12,7 +12,7 @@ from sqlalchemy import and_, func, select
 
 from celery_jobs.states import FailureReason, Status
 from celery_jobs.store.db import now
-from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, workers
 

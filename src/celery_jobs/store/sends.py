@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_,
 
 from celery_jobs.states import Status
 from celery_jobs.store.db import now, seconds_until
-from celery_jobs.store.enqueue import due_at, is_paused
+from celery_jobs.store.new_rows import due_at, is_paused
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
 __all__ = [
+    "Id",
     "alerts",
     "jobs",
     "messages",

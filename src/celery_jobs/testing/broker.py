@@ -11,7 +11,7 @@ from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
     from kombu import Producer
@@ -34,7 +34,7 @@ class SilentSender(Sender):
         """Take stored jobs; gives how many."""
         return len(list(jobs))
 
-    def announce(self, jobs: Sequence[Outgoing]) -> None:
+    def announce(self, jobs: Iterable[Outgoing]) -> None:
         """Nobody listens."""
 
     def say(self, hostname: str, kind: str, **fields: Any) -> None:

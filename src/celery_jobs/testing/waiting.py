@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from celery_jobs.states import Status
-from celery_jobs.store.enqueue import is_paused
+from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:

@@ -1,0 +1,211 @@
+"""Many calls of one task differ in little: Celery makes the first, the others are copies with what differs filled in.
+
+A message takes Celery several times as long as storing and sending it. What may look at each call as it is made, a
+router, a receiver of a signal, a method of the app's own, still sees each: then there are no copies.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from celery.app import amqp, base, routes, task
+from kombu.serialization import registry
+from kombu.utils import json
+
+from celery_jobs.arguments import reprs_of, require_fit
+from celery_jobs.batch import Gathered
+from celery_jobs.envelope import serialize
+from celery_jobs.ids import new_id
+from celery_jobs.options import take_options
+from celery_jobs.plugin import HTTP_TASK
+from celery_jobs.store.rows import Message, NewJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celery import Celery
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Enqueued
+
+__all__ = ["Templates"]
+
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+class Templates:
+    """The templates of one call that enqueues many, by task and options: a key and the arguments may differ."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+        self._copied: dict[str, bool] = {}
+        self._templates: dict[Any, Template | None] = {}
+
+    def copy(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Gathered | None:
+        """The job of a call, where there is a template for it; raises InvalidJob and what `Template.fill` raises."""
+        template = self._templates.get(_like(name, options))
+        if template is None:
+            return None
+        require_fit(self._plugin.app.tasks[name], args, kwargs)
+        key = options.get("idempotency_key")
+        return template.fill(
+            args, kwargs, None if key is None else take_options({"idempotency_key": key}).idempotency_key
+        )
+
+    def keep(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], made: Gathered
+    ) -> None:
+        """Make a template of a call that Celery has made, where calls like it may be copied."""
+        like = _like(name, options)
+        if like is not None and like not in self._templates and self._may_copy(name):
+            self._templates[like] = Template.of(self._plugin, made, args, kwargs)
+
+    def _may_copy(self, name: str) -> bool:
+        if name not in self._copied:
+            self._copied[name] = may_copy(self._plugin, name)
+        return self._copied[name]
+
+
+def _like(name: str, options: Mapping[str, Any]) -> Any:
+    """What calls have in common that differ in their arguments and keys alone; None: no other is like this one."""
+    if not options.keys() <= _COPIED:
+        return None
+    said = {option: value for option, value in options.items() if option != "idempotency_key" and value is not None}
+    if not all(type(value) in _PLAIN for value in said.values()):
+        return None
+    return name, options.get("idempotency_key") is not None, frozenset((n, type(v), v) for n, v in said.items())
+
+
+_PLAIN = (str, int, float, bool)
+_COPIED = frozenset(
+    [
+        *("queue", "priority", "delay", "serializer", "ignore_result", "callback_url", "max_attempts", "max_retries"),
+        *("idempotency_key", "idempotency_scope", "concurrency_key", "concurrency_limit"),
+    ]
+)
+"""Options that say the same of every call, whatever its arguments."""
+
+
+class Template:
+    """A job as Celery has made it, to be copied for other arguments."""
+
+    def __init__(self, plugin: Plugin, made: Gathered, serializer: str) -> None:
+        self._plugin = plugin
+        self._made = made
+        self._serializer = serializer
+        self._marks = {name: uuid.uuid4().hex for name in ("id", "root_id", "argsrepr", "kwargsrepr")}
+        headers = json.loads(made.job.message.headers)
+        self._headers: str = json.dumps({**headers, **self._marks})
+        # As dataclasses.replace does it, but without asking for each field again.
+        self._message = _fields_of(made.job.message)
+        self._job = _fields_of(made.job)
+
+    @classmethod
+    def of(cls, plugin: Plugin, made: Gathered, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Template | None:
+        """The template of a call that Celery has made; None where a copy would not be what it has made."""
+        serializer = _serializer_of(made.job)
+        if serializer is None:
+            return None
+        template = cls(plugin, made, serializer)
+        copy = template.fill(args, kwargs, made.job.idempotency_key).job
+        return template if _under_its_id(copy, made.job) == made.job else None
+
+    def fill(self, args: Sequence[Any], kwargs: Mapping[str, Any], idempotency_key: str | None) -> Gathered:
+        """The job of another call; raises PayloadNotSerializable and PayloadTooLarge."""
+        task_id = new_id()
+        args, kwargs = tuple(args), dict(kwargs)
+        limit = self._plugin.settings.max_payload_bytes
+        content_type, content_encoding, body = serialize((args, kwargs, _EMBED), self._serializer, limit)
+        reprs = reprs_of(self._plugin, str(self._made.job.task), args, kwargs)
+        message: dict[str, Any] = {
+            **self._message,
+            "id": new_id(),
+            "body": body,
+            "content_type": content_type,
+            "content_encoding": content_encoding,
+            "headers": self._headers_with({"id": task_id, "root_id": task_id, **reprs}),
+            "properties": self._message["properties"].replace(self._made.job.task_id, task_id),
+        }
+        job: dict[str, Any] = {
+            **self._job,
+            "id": task_id,
+            "task_id": task_id,
+            "root_id": task_id,
+            "message": Message(**message),
+            "idempotency_key": idempotency_key,
+        }
+        return Gathered(NewJob(**job), _accept, _settle, self._made.wants_result)
+
+    def _headers_with(self, values: Mapping[str, str]) -> str:
+        text = self._headers
+        for name, mark in self._marks.items():
+            text = text.replace(f'"{mark}"', json.dumps(values[name]))
+        return text
+
+
+def _fields_of(made: Any) -> dict[str, Any]:
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _accept(enqueued: Enqueued) -> None:
+    """No member of a canvas, which alone may refuse to be another job."""
+
+
+_settle = _accept
+
+
+def _serializer_of(made: NewJob) -> str | None:
+    name: str | None = registry.type_to_name.get(made.message.content_type)
+    return name
+
+
+def _under_its_id(copy: NewJob, made: NewJob) -> NewJob:
+    """A copy as if it had the ids of what it is a copy of."""
+    message = replace(
+        copy.message,
+        id=made.message.id,
+        headers=copy.message.headers.replace(copy.task_id, made.task_id),
+        properties=copy.message.properties.replace(copy.task_id, made.task_id),
+    )
+    return replace(copy, id=made.id, task_id=made.task_id, root_id=made.root_id, message=message)
+
+
+def may_copy(plugin: Plugin, name: str) -> bool:
+    """Whether nothing of the app's own has a say in each call of a task."""
+    app = plugin.app
+    known = app.tasks.get(name)
+    return (
+        known is not None
+        and name != HTTP_TASK
+        and app.current_worker_task is None
+        and getattr(known, "_dump_pydantic_arguments", None) is None
+        and not any(signal.receivers for signal in _SIGNALS)
+        and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
+        and type(app.amqp) is amqp.AMQP
+        and app.amqp.create_task_message == app.amqp.as_task_v2
+        and all(_is_of(method, module) for method, module in _methods(app, known))
+    )
+
+
+_SIGNALS = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
+
+
+def _methods(app: Celery, known: Any) -> list[tuple[Callable[..., Any], Any]]:
+    send_task = getattr(app.send_task, "__wrapped__", None)
+    return [
+        (type(known).apply_async, task),
+        (type(known).shadow_name, task),
+        (amqp.AMQP.as_task_v2, amqp),
+        (type(app).send_task if getattr(send_task, "args", None) == (app,) else send_task, base),
+    ]
+
+
+def _is_of(method: Any, module: Any) -> bool:
+    """Whether a method is the module's own: what stands in for it may have its name and its looks."""
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename == module.__file__
