@@ -258,11 +258,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get(MATRIX_VARIABLE) == "1":
-        return
+    runs = os.environ.get(MATRIX_VARIABLE, "")
     for item in items:
-        if item.get_closest_marker("matrix") is not None:
+        if item.get_closest_marker("matrix") is not None and runs not in ("1", "all"):
             item.add_marker(pytest.mark.skip(reason=f"runs with {MATRIX_VARIABLE}=1"))
+        if item.get_closest_marker("whole_matrix") is not None and runs != "all":
+            item.add_marker(pytest.mark.skip(reason=f"runs with {MATRIX_VARIABLE}=all"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

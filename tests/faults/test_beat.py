@@ -93,6 +93,7 @@ def test_without_beat_a_delayed_job_starts_one_look_of_the_workers_late_at_most(
     assert {row.send_count for row in rows_of(yard)} == {1}
 
 
+@pytest.mark.matrix
 def test_after_an_hour_without_beat_and_workers_each_job_is_sent_and_runs_once(yard: Yard, broker_url: str) -> None:
     ids = [job_id for minute in range(50) for job_id in delayed(yard, 10, delay=61 + minute * 60)]
     schedule = str(yard.folder / "schedule")
