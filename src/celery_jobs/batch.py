@@ -76,6 +76,12 @@ class Batch:
         In a transaction of the caller's own, they are sent after its commit. Raises StoreUnavailable, and DuplicateJob
         for a member of a canvas that would be another job.
         """
+        made = self.record(gathered)
+        self.follow(gathered, made)
+        return made
+
+    def record(self, gathered: Sequence[Gathered]) -> list[Enqueued]:
+        """The first half of `store`, of which nobody hears yet; it may be done in another thread."""
         from celery_jobs.store.enqueue import enqueue_all, enqueue_in
 
         accepts = {entry.job.id: entry.accept for entry in gathered}
@@ -85,15 +91,16 @@ class Batch:
             accepts[job.id](enqueued)
 
         if self.session is None:
-            made = enqueue_all(self.plugin.db, jobs, accept)
-            _settle(gathered, made)
+            return enqueue_all(self.plugin.db, jobs, accept)
+        db = self.plugin.db_beside(self.session)
+        return enqueue_in(db, self.session, jobs, accept, partial(self._send_committed, gathered))
+
+    def follow(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
+        """The second half, by who has gathered them: tell of what was recorded, and send it."""
+        _settle(gathered, made)
+        if self.session is None:
             self._announce(gathered, made)
             self._send(gathered, made)
-        else:
-            db = self.plugin.db_beside(self.session)
-            made = enqueue_in(db, self.session, jobs, accept, partial(self._send_committed, gathered))
-            _settle(gathered, made)
-        return made
 
     def _send_committed(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         """Send what the caller's transaction has kept: a savepoint may have undone some of it."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.canvas import Signature
 
 from celery_jobs.arguments import require_fit
-from celery_jobs.batch import Batch
+from celery_jobs.batch import Batch, Gathered
 from celery_jobs.errors import InvalidJob, StoreUnavailable
 from celery_jobs.http.request import NAMES as REQUEST
 from celery_jobs.http.request import as_arguments
@@ -22,7 +24,6 @@ from celery_jobs.template import Templates
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from celery_jobs.batch import Gathered
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued
 
@@ -31,8 +32,8 @@ __all__ = ["batch", "enqueue_many", "http_call", "submit"]
 MOST_ENQUEUED = 10_000
 """Items of one call; semantics.md section 4."""
 
-CHUNK = 1000
-"""Items stored in one transaction where a call need not be atomic."""
+CHUNK = 250
+"""Items stored in one transaction where a call need not be atomic; while it is, the ones before it are sent."""
 
 _CELERY_OPTIONS = frozenset(
     [
@@ -116,23 +117,45 @@ def enqueue_many(
     given = list(items)
     if len(given) > MOST_ENQUEUED:
         raise InvalidJob("items", f"at most {MOST_ENQUEUED:,} are taken in one call, not {len(given):,}")
-    prepared = _Preparation(plugin, defaults)
-    entries = [prepared.gather(index, item, atomic) for index, item in enumerate(given)]
-    sound = [(index, entry) for index, entry in enumerate(entries) if not isinstance(entry, Exception)]
-    outcomes = {
-        index: EnqueueOutcome(index, error=entry) for index, entry in enumerate(entries) if isinstance(entry, Exception)
-    }
-    size = max(1, len(sound)) if atomic else CHUNK
-    for start in range(0, len(sound), size):
-        outcomes.update(prepared.store(sound[start : start + size], atomic))
+    prepared = _Preparation(plugin, defaults, atomic)
+    size = len(given) if atomic else CHUNK
+    slices = (range(start, min(start + size, len(given))) for start in range(0, len(given), size or 1))
+    outcomes: dict[int, EnqueueOutcome] = {}
+    with _recording(prepared, beside=len(given) > size) as record:
+        before = None
+        for part in slices:
+            entries = {index: prepared.gather(index, given[index]) for index in part}
+            sound = {index: entry for index, entry in entries.items() if isinstance(entry, Gathered)}
+            outcomes.update((i, EnqueueOutcome(i, error=e)) for i, e in entries.items() if isinstance(e, Exception))
+            recorded = record(sound := {**sound, **prepared.take_others()})
+            if before is not None:
+                outcomes.update(prepared.follow(*before))
+            before = sound, recorded
+        if before is not None:
+            outcomes.update(prepared.follow(*before))
     return [outcomes[index] for index in range(len(given))]
+
+
+Recorded = Callable[[], "list[Enqueued]"]
+"""Gives what recording a part has made, once it is done, or raises why it could not be."""
+
+
+@contextmanager
+def _recording(prepared: _Preparation, beside: bool) -> Iterator[Callable[[dict[int, Gathered]], Recorded]]:
+    """Records parts one after the other, `beside`: in a thread, while the caller prepares and sends others."""
+    if not beside or prepared.batch.session is not None or prepared.plugin.db.is_sqlite:
+        yield lambda part: partial(prepared.record, part)
+        return
+    with ThreadPoolExecutor(1, "celery-jobs-recorder") as thread:
+        yield lambda part: thread.submit(prepared.record, part).result
 
 
 class _Preparation:
     """One call of `enqueue_many`: its batch, its shared options, and the scopes of the keys it has seen."""
 
-    def __init__(self, plugin: Plugin, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, plugin: Plugin, defaults: Mapping[str, Any], atomic: bool) -> None:
         self.plugin = plugin
+        self.atomic = atomic
         self.defaults = {name: value for name, value in defaults.items() if name != "session"}
         self.scopes: dict[str, str] = {}
         self.batch = Batch(plugin, defaults.get("session"))
@@ -141,14 +164,14 @@ class _Preparation:
         """What signal receivers and the like have enqueued meanwhile."""
         self.away: StoreUnavailable | None = None
 
-    def gather(self, index: int, item: Signature | Mapping[str, Any], atomic: bool) -> Gathered | Exception:
+    def gather(self, index: int, item: Signature | Mapping[str, Any]) -> Gathered | Exception:
         """Check one item and make its job; where the call is not atomic, the error of a bad one is its outcome."""
         try:
             name, args, kwargs, options = _read(item)
             options = {**self.defaults, **options}
             return self._gather(name, args, kwargs, options)
         except Exception as error:
-            if not atomic:
+            if not self.atomic:
                 return error
             if isinstance(error, InvalidJob):
                 raise InvalidJob(f"items[{index}].{error.field}", error.problem) from error
@@ -178,19 +201,31 @@ class _Preparation:
         self.templates.keep(name, args, kwargs, given, mine)
         return mine
 
-    def store(self, entries: list[tuple[int, Gathered]], atomic: bool) -> dict[int, EnqueueOutcome]:
-        """Store and send a chunk; once the database is away the rest is not tried, unless the call is atomic."""
+    def take_others(self) -> dict[int, Gathered]:
+        """What was enqueued beside the items since the last time, under numbers that no item has."""
+        others, self.others = self.others, []
+        return {~number: entry for number, entry in enumerate(others)}
+
+    def record(self, part: Mapping[int, Gathered]) -> list[Enqueued]:
+        """Store a part; once the database is away, the rest is not tried."""
+        if self.away is not None:
+            raise self.away
         try:
-            if self.away is not None:
-                raise self.away
-            made = self.batch.store([*(entry for _, entry in entries), *self.others])[: len(entries)]
-            self.others = []
+            return self.batch.record(list(part.values())) if part else []
         except StoreUnavailable as error:
-            if atomic:
-                raise
             self.away = error
-            return {index: EnqueueOutcome(index, error=error) for index, _ in entries}
-        return {index: _outcome(index, enqueued) for (index, _), enqueued in zip(entries, made, strict=True)}
+            raise
+
+    def follow(self, part: Mapping[int, Gathered], recorded: Recorded) -> dict[int, EnqueueOutcome]:
+        """Send a part that is stored; what became of it."""
+        try:
+            made = recorded()
+        except StoreUnavailable as error:
+            if self.atomic:
+                raise
+            return {index: EnqueueOutcome(index, error=error) for index in part}
+        self.batch.follow(list(part.values()), made)
+        return {index: _outcome(index, enqueued) for index, enqueued in zip(part, made, strict=True)}
 
 
 def _outcome(index: int, enqueued: Enqueued) -> EnqueueOutcome:

@@ -106,9 +106,7 @@ class Sender:
         """Send those of the jobs that are pending and unsent; gives how many went out."""
         from celery_jobs.store import sends
 
-        if not job_ids:
-            return 0
-        return self.send(sends.take_now(self.plugin.db, job_ids))
+        return self.send(sends.take_now(self.plugin.db, job_ids)) if job_ids else 0
 
     def send_stored(self, job_ids: list[str]) -> int:
         """Send jobs that their transition has marked as sent; gives how many went out."""
@@ -254,10 +252,9 @@ def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any
         declared: set[str] = set()
         with producer.batch():
             for body, options in messages:
-                # A queue is declared by the first message to it: kombu would bind it anew for each.
-                queues = [queue for queue in options["declare"] if queue.name not in declared]
-                producer.publish(body, **{**options, "declare": queues})
-                declared.update(queue.name for queue in queues)
+                new = [queue for queue in options["declare"] if queue.name not in declared]  # kombu binds each anew
+                producer.publish(body, **{**options, "declare": new})
+                declared.update(queue.name for queue in new)
         failpoints.reach("send.sent")
 
     failpoints.reach("send.begun")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -116,7 +117,7 @@ def test_the_message_is_as_celery_makes_it_but_for_our_mark(apps: tuple[Celery, 
 
 
 def test_every_option_that_celery_documents_is_tried_here(apps: tuple[Celery, Celery]) -> None:
-    documented = re.findall(r"^ {12}(\w+) \(", Task.apply_async.__doc__, re.MULTILINE)
+    documented = re.findall(r"^ {4}(\w+) \(", inspect.cleandoc(Task.apply_async.__doc__), re.MULTILINE)
     with apps[0].connection_for_write() as own:
         tried = {name for options in OPTIONS.values() for name in options(apps[0], own)}
     assert len(documented) > 20
