@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _listed(db: Database, limit: int = 100, before: str | None = None, **which: Any) -> list[str]:
-    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit, before)]
+    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit, before).chains]
 
 
 def test_a_chain_is_found_by_any_of_its_ids(db: Database) -> None:
@@ -93,7 +93,7 @@ def test_runs_come_newest_first_each_with_all_its_attempts(db: Database) -> None
     first = begin(db)
     second = store(db)
     later = retry(db, first)
-    chains_ = reads.runs(db, Filter(), 10)
+    chains_ = reads.runs(db, Filter(), 10).chains
     assert [[job.id for job in chain] for chain in chains_] == [[second], [first.id, later.job_id]]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, Row
 
+    from celery_jobs.store.clock import asked_at
     from celery_jobs.store.db import Database
 
 __all__ = ["due_at", "enqueue", "enqueue_all", "enqueue_in", "insert_job", "insert_jobs", "is_paused", "timing"]
@@ -168,12 +169,12 @@ def insert_job(db: Database, new: NewJob, connection: Connection) -> Enqueued:
     raise RuntimeError(f"the job {new.id} could neither be inserted nor found")
 
 
-def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the queue is paused now."""
+def is_paused(queue: ColumnElement[str], clock: type[asked_at] | type[now] = now) -> ColumnElement[bool]:
+    """Whether the queue is paused now. `clock`: `asked_at` where jobs are searched for."""
     return exists().where(
         queues.c.name == queue,
         queues.c.paused_at.is_not(None),
-        or_(queues.c.paused_until.is_(None), queues.c.paused_until > now()),
+        or_(queues.c.paused_until.is_(None), queues.c.paused_until > clock()),
     )
 
 
