@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import UTC, datetime
 
-__all__ = ["new_id", "parse_id"]
+__all__ = ["made_at", "new_id", "parse_id"]
 
 
 def new_id() -> str:
@@ -14,6 +15,11 @@ def new_id() -> str:
     milliseconds, fraction = divmod(time.time_ns(), 1_000_000)
     value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | (fraction * 4096 // 1_000_000) << 64
     return str(uuid.UUID(int=value | 2 << 62 | int.from_bytes(os.urandom(8)) >> 2))
+
+
+def made_at(id: str) -> datetime:
+    """When an id was made, by the clock of whoever made it; to the millisecond."""
+    return datetime.fromtimestamp((uuid.UUID(id).int >> 80) / 1000, UTC)
 
 
 def parse_id(text: str) -> str | None:

@@ -12,11 +12,10 @@ from sqlalchemy import and_, bindparam, literal, select, sql, tuple_, update
 
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
-from celery_jobs.store import responses
+from celery_jobs.store import looks, responses
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
-from celery_jobs.store.looks import LOOKED_AT
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def _sweep(
     if after is not None:
         reached = tuple_(literal(after[0], Timestamp), literal(after[1], jobs.c.id.type))
         looked_at = looked_at.where(tuple_(moment, jobs.c.id) > reached)
-    some = looked_at.add_columns(and_(*conditions).label("goes")).limit(LOOKED_AT).subquery()
+    some = looked_at.add_columns(and_(*conditions).label("goes")).limit(looks.LOOKED_AT).subquery()
     chosen = select(some.c.at, some.c.id).where(some.c.goes).order_by(some.c.at, some.c.id).limit(limit)
 
     def transition(connection: Connection) -> Swept:
@@ -168,7 +167,9 @@ def _sweep(
         going = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in old]), *conditions)
         locked = connection.execute(going.with_for_update(skip_locked=True)).scalars().all() if old else []
         _delete_chains(connection, list(locked))
-        last = old[-1] if len(old) == limit else connection.execute(looked_at.offset(LOOKED_AT - 1).limit(1)).first()
+        last = (
+            old[-1] if len(old) == limit else connection.execute(looked_at.offset(looks.LOOKED_AT - 1).limit(1)).first()
+        )
         return Swept(len(locked), None if last is None else (last.at, last.id))
 
     return db.run(transition, point="sweep")

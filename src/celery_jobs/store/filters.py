@@ -156,10 +156,9 @@ def _in_state(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
 
 def _has_verdict(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
     verdict = FinalStatus(parse_filter(value))
-    if verdict is FinalStatus.DEAD_LETTERED:
-        # The partial indexes of the dead-letter queue answer this one.
-        return and_(of.dead_lettered_at.is_not(None), of.final_status == verdict)
-    return of.final_status == verdict
+    is_so: ColumnElement[bool] = of.final_status == verdict
+    # The partial indexes of the dead-letter queue answer that one.
+    return and_(of.dead_lettered_at.is_not(None), is_so) if verdict is FinalStatus.DEAD_LETTERED else is_so
 
 
 def _latest(of: Columns, column: str, own: Any, value: Any) -> ColumnElement[bool]:
@@ -171,8 +170,7 @@ def _latest(of: Columns, column: str, own: Any, value: Any) -> ColumnElement[boo
     mine = or_(job.c.id == of.id, and_(job.c.original_id == of.id, job.c.attempt_number > 1))
     query = select(job.c[column]).where(mine).order_by(job.c.attempt_number.desc()).limit(1)
     latest = query.correlate_except(job).scalar_subquery() == value
-    said: ColumnElement[bool] = case((of.status == Status.FAILED, latest), else_=own == value)
-    return said
+    return case((of.status == Status.FAILED, latest), else_=own == value)
 
 
 def _tagged(db: Database, of: Columns, value: str) -> ColumnElement[bool]:

@@ -35,14 +35,14 @@ LOOKED_AT = 20_000
 class Look:
     """Which runs are looked for: newest first, or `upwards` by their ids, oldest first.
 
-    `end`: the id to stay above, or with `upwards` the last one; `rows`: that are read at most at once.
+    `rows`: that are read at most at once; `end`: the id to stay above, or with `upwards` the last one.
     """
 
     db: Database
     which: Filter
+    rows: int
     upwards: bool = False
     end: str | None = None
-    rows: int = LOOKED_AT
 
     def find(self, connection: Connection, limit: int, start: str | None) -> tuple[list[str], str | None]:
         """At most `limit` ids behind `start`, and where to go on; None: nothing is left behind them."""

@@ -10,9 +10,9 @@ from sqlalchemy import select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
-from celery_jobs.store import responses
+from celery_jobs.store import looks, responses
 from celery_jobs.store.db import now
-from celery_jobs.store.looks import LOOKED_AT, Look
+from celery_jobs.store.looks import Look
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 from celery_jobs.store.text import clean
@@ -109,7 +109,7 @@ class Found:
 def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> Found:
     """At most `limit` chains, newest first, older than the id `before`; so many as one look at 20,000 rows finds."""
     with db.reading() as connection:
-        ids, reached = Look(db, which).find(connection, limit + 1, before)
+        ids, reached = Look(db, which, looks.LOOKED_AT).find(connection, limit + 1, before)
         cursor = ids[limit - 1] if len(ids) > limit else reached
         partial = len(ids) < limit and reached is not None
         return Found(_chains(connection, ids[:limit]), cursor, partial)
@@ -137,7 +137,7 @@ def database_time(db: Database) -> datetime:
 
 def count(db: Database, which: Filter, after: str | None = None) -> tuple[int, str | None]:
     """How many runs are meant, newer than the id `after`, and the newest one's id; counted in steps."""
-    look = Look(db, which, end=after, rows=COUNTED)
+    look = Look(db, which, COUNTED, end=after)
     total, newest, start = 0, None, None
     while True:
         with db.reading() as connection:
@@ -156,7 +156,7 @@ def originals(db: Database, which: Filter, limit: int, after: str | None, until:
     So many as one look at 20,000 rows finds; None: these are the last.
     """
     with db.reading() as connection:
-        return Look(db, which, upwards=True, end=until).find(connection, limit, after)
+        return Look(db, which, looks.LOOKED_AT, upwards=True, end=until).find(connection, limit, after)
 
 
 def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
@@ -169,7 +169,7 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
         return []
     first, last = (str(UUID(digits.ljust(32, end))) for end in "0f")
     newest = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).order_by(jobs.c.id.desc())
-    some = newest.limit(LOOKED_AT).subquery()
+    some = newest.limit(looks.LOOKED_AT).subquery()
     query = select(some.c.original_id).distinct().order_by(some.c.original_id.desc()).limit(limit)
     with db.reading() as connection:
         return list(connection.execute(query).scalars())
