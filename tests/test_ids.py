@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from celery_jobs.ids import new_id, parse_id
+from celery_jobs.ids import made_at, new_id, parse_id
 
 
 def test_an_id_is_a_uuid_of_version_7_with_the_present_milliseconds() -> None:
@@ -25,6 +26,12 @@ def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) ->
         ids.append(new_id())
     assert ids == sorted(ids)
     assert {uuid.UUID(id).version for id in ids} == {7}
+
+
+def test_an_id_tells_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 4, 10, 12, 0, 1, 234_567, UTC)
+    monkeypatch.setattr(time, "time_ns", lambda: int(moment.timestamp() * 1_000_000) * 1000)
+    assert moment - timedelta(milliseconds=1) < made_at(new_id()) <= moment
 
 
 def test_no_id_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:

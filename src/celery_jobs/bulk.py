@@ -134,13 +134,16 @@ def by_filter(plugin: Plugin, which: Filter, counted_after: str | None = None) -
     matched, newest = reads.count(plugin.db, which, _cursor(counted_after))
 
     def batches(after: str | None, size: int) -> Iterator[tuple[list[str], str]]:
-        after = _cursor(after)
+        reached, found = _cursor(after), list[str]()
         while newest is not None:
-            ids = reads.originals(plugin.db, which, size, after, newest)
-            if not ids:
+            ids, following = reads.originals(plugin.db, which, size - len(found), reached, newest)
+            found += ids
+            if found and (len(found) == size or following is None):
+                yield found, found[-1]
+                found = []
+            if following is None:
                 return
-            after = ids[-1]
-            yield ids, after
+            reached = following
 
     return Selection(matched, batches)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import UTC, datetime
 
-__all__ = ["new_id", "parse_id"]
+__all__ = ["made_at", "new_id", "parse_id"]
 
 
 def new_id() -> str:
@@ -15,6 +16,11 @@ def new_id() -> str:
     value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | (fraction * 4096 // 1_000_000) << 64
     text = f"{value | 2 << 62 | int.from_bytes(os.urandom(8)) >> 2:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def made_at(id: str) -> datetime:
+    """When an id was made, by the clock of whoever made it; to the millisecond."""
+    return datetime.fromtimestamp((uuid.UUID(id).int >> 80) / 1000, UTC)
 
 
 def parse_id(text: str) -> str | None:

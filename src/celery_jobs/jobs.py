@@ -138,16 +138,16 @@ class Jobs:
     def list(self, limit: int = 50, cursor: str | None = None, **where: Unpack[Where]) -> Page:
         """Runs, newest first, at most `limit` (1 to 1,000) a page; `where`: the fields of a Filter.
 
-        Raises ValueError naming what is wrong.
+        A page ends early, `partial`, where there were no more among 20,000 jobs; its cursor goes on. Raises ValueError
+        naming what is wrong.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_LISTED:
             raise ValueError(f"limit must be from 1 to {MOST_LISTED:,}, not {limit!r}")
         before = parse_id(cursor) if cursor is not None else None
         if cursor is not None and before is None:
             raise ValueError(f"cursor: the cursor of another page is expected, not {cursor!r}")
-        chains = reads.runs(self._plugin.db, Filter(**where), limit + 1, before)
-        runs = tuple(make_run(self._masked(chain)) for chain in chains[:limit])
-        return Page(runs, runs[-1].id if len(chains) > limit else None)
+        found = reads.runs(self._plugin.db, Filter(**where), limit, before)
+        return Page(tuple(make_run(self._masked(chain)) for chain in found.chains), found.cursor, found.partial)
 
     def count(self, **where: Unpack[Where]) -> int:
         """How many runs a filter means."""

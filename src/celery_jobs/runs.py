@@ -82,14 +82,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some runs, newest first. `cursor`: give it to `list` for the next page; None: this is the last."""
+    """Some runs, newest first. `cursor`: give it to `list` for the next page; None: this is the last.
+
+    `partial`: fewer than were asked for, or none, as 20,000 jobs were looked at; there may be more behind the cursor.
+    """
 
     runs: tuple[Run, ...]
     cursor: str | None = None
+    partial: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON form."""
-        return {"runs": [run.to_json() for run in self.runs], "cursor": self.cursor}
+        return {"runs": [run.to_json() for run in self.runs], "cursor": self.cursor, "partial": self.partial}
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from celery_jobs import Jobs
+from celery_jobs.cli import runs
 from celery_jobs.plugin import plugin_of
+from celery_jobs.store import looks
 from celery_jobs.store.tables import jobs as table
 from tests.apps import working
 from tests.cli.conftest import lines
@@ -44,6 +47,26 @@ def test_list_pages_by_cursor(app: Celery, run: Run) -> None:
     rest = run("list", "--limit", "2", "--cursor", first.stderr.split()[-1], "--json")
     assert [row["id"] for row in lines(rest.stdout)] == [ids[0]]
     assert rest.stderr == ""
+
+
+def test_list_goes_on_where_a_page_ends_early(app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rare = app.tasks["cli.add"].apply_async((1,), queue="rare")
+    for n in range(5):
+        app.tasks["cli.add"].delay(n)
+    monkeypatch.setattr(looks, "LOOKED_AT", 2)
+    assert listed(run, "--queue", "rare", "--limit", "1") == [rare.job_id]
+    assert run("list", "--queue", "none").stdout == "no jobs match\n"
+    assert run("dlq", "list").stderr == ""
+
+
+def test_list_does_not_go_on_to_what_is_a_day_too_old(app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(5):
+        app.tasks["cli.add"].delay(n)
+    monkeypatch.setattr(looks, "LOOKED_AT", 2)
+    assert run("list", "--since", "1h", "--queue", "none").stderr == ""
+    monkeypatch.setattr(runs, "made_at", lambda id: datetime.now(UTC) - timedelta(hours=26))
+    shown = run("list", "--since", "1h", "--queue", "none")
+    assert (shown.stdout, shown.stderr.split()[:2]) == ("no jobs match\n", ["older", "jobs:"])
 
 
 @pytest.mark.parametrize("spelling", ["dead_lettered", "deadletter", "DEAD"])

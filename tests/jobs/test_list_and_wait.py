@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import JobNotFound, Jobs, Page, WaitTimeout
+from celery_jobs.store import looks
 from tests.apps import working
 from tests.jobs.conftest import ADD, BOOM, dead, fail, succeed
 
@@ -51,6 +52,27 @@ def test_pages_are_whole_and_without_repetition_while_jobs_arrive_and_end(doors:
 def test_a_full_last_page_has_no_cursor(doors: Jobs) -> None:
     ids = made(doors, 6)
     assert [[run.id for run in page] for page in pages(doors, 3)] == [ids[5:2:-1], ids[2::-1]]
+
+
+def test_a_page_ends_early_where_no_more_is_among_so_many_jobs(doors: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    (rare,) = made(doors, 1, queue="rare")
+    made(doors, 7)
+    assert [(list(page), page.partial) for page in pages(doors, 5, task="none")] == [([], False)]
+    monkeypatch.setattr(looks, "LOOKED_AT", 3)
+    found = pages(doors, 5, queue="rare")
+    assert [page.partial for page in found] == [True, True, False]
+    assert [run.id for page in found for run in page] == [rare]
+    assert found[0].to_json() == {"runs": [], "cursor": found[0].cursor, "partial": True}
+
+
+def test_bulk_verbs_go_on_where_a_look_has_ended(doors: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = made(doors, 2, queue="rare")
+    made(doors, 7)
+    last = made(doors, 2, queue="rare")
+    monkeypatch.setattr(looks, "LOOKED_AT", 3)
+    preview = doors.preview("cancel", queue="rare")
+    assert (preview.matched, [run.id for run in preview.sample]) == (4, [*first, *last])
+    assert doors.cancel_many(queue="rare").done == doors.count(status="cancelled") == 4
 
 
 def test_filtered_pages_hold_what_the_filter_means(doors: Jobs) -> None:

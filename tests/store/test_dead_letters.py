@@ -176,7 +176,7 @@ def test_a_sweep_deletes_dead_letters_older_than_their_retention(db: Database) -
     shift(db, 10 * DAY)
     young = _long_dead_letter(db)
     shift(db, 4 * DAY + 60)
-    assert sweep_dead_letters(db, "shop", 14, [], 100) == 1
+    assert sweep_dead_letters(db, "shop", 14, [], 100).chains == 1
     assert [row[0] for row in _originals(db)] == [young]
     assert count(db, messages) == 2
 
@@ -194,8 +194,8 @@ def test_a_sweep_keeps_to_its_queue_and_to_its_batch(db: Database, sweep: Any) -
         else:
             complete(db, store(db, queue=queue))
     shift(db, 31 * DAY)
-    assert [sweep(db, "shop", 30, [], 2) for _ in range(3)] == [2, 1, 0]
-    assert sweep(db, None, 30, ["shop", "mail"], 10) == 1
+    assert [sweep(db, "shop", 30, [], 2).chains for _ in range(3)] == [2, 1, 0]
+    assert sweep(db, None, 30, ["shop", "mail"], 10).chains == 1
     with db.reading() as connection:
         assert connection.execute(select(jobs.c.queue)).scalars().all() == ["mail"]
     assert count(db, messages) == 1
@@ -205,8 +205,8 @@ def test_concurrent_sweeps_delete_every_chain_once(db: Database) -> None:
     for _ in range(12):
         dead_letter(db)
     shift(db, 15 * DAY)
-    swept = sum(race(*[partial(sweep_dead_letters, db, None, 14, [], 5)] * 4))
-    while more := sweep_dead_letters(db, None, 14, [], 5):
+    swept = sum(one.chains for one in race(*[partial(sweep_dead_letters, db, None, 14, [], 5)] * 4))
+    while more := sweep_dead_letters(db, None, 14, [], 5).chains:
         swept += more
     assert (swept, count(db, jobs), count(db, messages)) == (12, 0, 0)
 
@@ -217,9 +217,9 @@ def test_each_sweep_leaves_the_others_entries_and_what_lives(db: Database) -> No
     retry(db, retrying)
     store(db)
     shift(db, 100 * DAY)
-    assert sweep_history(db, None, 30, [], 100) == 1
+    assert sweep_history(db, None, 30, [], 100).chains == 1
     assert done not in [row[0] for row in _originals(db)]
-    assert sweep_dead_letters(db, None, 14, [], 100) == 1
+    assert sweep_dead_letters(db, None, 14, [], 100).chains == 1
     assert dead not in [row[0] for row in _originals(db)]
     assert count(db, jobs) == 3
 
@@ -229,9 +229,9 @@ def test_history_counts_from_the_end_of_the_chain(db: Database) -> None:
     second = retry(db, first)
     shift(db, 31 * DAY)
     complete(db, second.job_id)
-    assert sweep_history(db, None, 30, [], 100) == 0
+    assert sweep_history(db, None, 30, [], 100).chains == 0
     shift(db, 31 * DAY)
-    assert sweep_history(db, None, 30, [], 100) == 1
+    assert sweep_history(db, None, 30, [], 100).chains == 1
     assert count(db, jobs) == count(db, messages) == 0
 
 
@@ -239,6 +239,6 @@ def test_history_that_celery_has_not_heard_is_kept(db: Database) -> None:
     job_id = store(db)
     endings.cancel(db, job_id)
     shift(db, 31 * DAY)
-    assert sweep_history(db, None, 30, [], 100) == 0
+    assert sweep_history(db, None, 30, [], 100).chains == 0
     endings.mark_told(db, job_id)
-    assert sweep_history(db, None, 30, [], 100) == 1
+    assert sweep_history(db, None, 30, [], 100).chains == 1

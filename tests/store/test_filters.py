@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def found(db: Database, **which: Any) -> set[str]:
-    return {chain[0].id for chain in reads.runs(db, Filter(**which), 1000)}
+    return {chain[0].id for chain in reads.runs(db, Filter(**which), 1000).chains}
 
 
 def failed_with(error_type: str = "ValueError", message: str = "card declined") -> Failure:
@@ -503,7 +503,7 @@ def test_a_filter_gives_what_the_same_question_gives_in_python(db: Database) -> 
     dead: list[str] = []
     for _ in range(50):
         _mixed_chain(db, draw, dead)
-    everything = reads.runs(db, Filter(), 1000)
+    everything = reads.runs(db, Filter(), 1000).chains
     assert len(everything) == 50
     hits = 0
     for _ in range(300):
@@ -520,9 +520,9 @@ def test_the_latest_attempt_is_found_without_reading_every_row(db: Database) -> 
     from celery_jobs.store.enqueue import enqueue_all
 
     enqueue_all(db, [new_job() for _ in range(1500)])
-    (last,) = reads.runs(db, Filter(), 1)
+    (last,) = reads.runs(db, Filter(), 1).chains
     change(db, last[0].id, priority=7)
     started = datetime.now(UTC)
-    assert len(reads.runs(db, Filter(status="pending"), 50)) == 50
+    assert len(reads.runs(db, Filter(status="pending"), 50).chains) == 50
     assert reads.count(db, Filter(status="processing"))[0] == 0
     assert (datetime.now(UTC) - started).total_seconds() < 2

@@ -189,6 +189,26 @@ def test_the_index_is_built_beside_those_who_write(empty_postgresql: Database, l
     assert "(callback_at) WHERE" in definition
 
 
+def test_indexes_are_replaced_beside_those_who_write(empty_postgresql: Database) -> None:
+    db = empty_postgresql
+    upgrade(db, "0003")
+    assert "jobs_open" in _indexes(db)
+    with db.transaction() as writer:
+        writer.exec_driver_sql("LOCK TABLE services IN EXCLUSIVE MODE")
+        assert upgrade(db) == "0003"
+    assert "jobs_open" not in _indexes(db)
+    assert {name for _, name, _ in migrations.CONCURRENTLY} <= _indexes(db)
+
+
+def _indexes(db: Database) -> set[str]:
+    with db.reading() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid "
+            "WHERE indrelid = 'jobs'::regclass AND indisvalid"
+        )
+        return set(rows.scalars())
+
+
 def test_an_upgrade_gives_up_where_a_table_is_in_use_and_works_when_it_is_not(
     empty_postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,18 +5,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs.ids import new_id
-from celery_jobs.store import chains, endings, reads
+from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store import chains, endings, looks, reads
 from celery_jobs.store.attempts import complete as complete_claim
 from celery_jobs.store.enqueue import enqueue
 from celery_jobs.store.filters import Filter
 from celery_jobs.store.reads import find_original
 from tests.store.conftest import (
     FAILURE,
+    QUEUE,
     begin,
     claim,
     complete,
     dead_letter,
     new_job,
+    replay,
     retry,
     store,
     stored,
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _listed(db: Database, limit: int = 100, before: str | None = None, **which: Any) -> list[str]:
-    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit, before)]
+    return [chain[0].id for chain in reads.runs(db, Filter(**which), limit, before).chains]
 
 
 def test_a_chain_is_found_by_any_of_its_ids(db: Database) -> None:
@@ -93,7 +96,7 @@ def test_runs_come_newest_first_each_with_all_its_attempts(db: Database) -> None
     first = begin(db)
     second = store(db)
     later = retry(db, first)
-    chains_ = reads.runs(db, Filter(), 10)
+    chains_ = reads.runs(db, Filter(), 10).chains
     assert [[job.id for job in chain] for chain in chains_] == [[second], [first.id, later.job_id]]
 
 
@@ -185,3 +188,70 @@ def test_untold_verdicts_come_oldest_first(db: Database) -> None:
     for job_id in ids:
         endings.cancel(db, job_id)
     assert reads.untold(db, 2) == ids[:2]
+
+
+def _one_of_each(db: Database) -> list[str]:
+    """Runs in every state, among them a replay and one that is at its second attempt; their ids, oldest first."""
+    retried, retrying = begin(db), begin(db, queue="mail")
+    complete(db, retry(db, retried).job_id)
+    retry(db, retrying, delay=60)
+    dead = dead_letter(db, queue="mail")
+    again = replay(db, new_job(replay_of=dead)).job_id
+    cancelled = store(db)
+    endings.cancel(db, cancelled)
+    others = [store(db, delay=600), complete(db, store(db)), begin(db).id, dead_letter(db), store(db, queue="mail")]
+    return sorted([retried.id, retrying.id, dead, again, cancelled, *others])
+
+
+def _filters(ids: list[str], dead: str) -> list[dict[str, Any]]:
+    states = [*Status, *FinalStatus]
+    one = [
+        {"original": ids[2]},
+        {"replay_of": dead},
+        {"queue": "mail"},
+        {"task": "none"},
+        {"attempts": 2},
+        {"ended": False},
+    ]
+    return [{}, *one, *({"status": str(state)} for state in states), {"status": "DEAD", "queue": "mail"}]
+
+
+def test_short_looks_find_what_a_long_one_finds(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = _one_of_each(db)
+    (dead,) = _listed(db, status="DEAD", queue="mail")
+    filters = _filters(ids, dead)
+    whole = [_listed(db, **which) for which in filters]
+    assert sorted(whole[0]) == ids
+    monkeypatch.setattr(looks, "LOOKED_AT", 2)
+    monkeypatch.setattr(reads, "COUNTED", 3)
+    for which, expected in zip(filters, whole, strict=True):
+        assert _walked(db, Filter(**which)) == expected
+        assert reads.count(db, Filter(**which)) == (len(expected), expected[0] if expected else None)
+        assert _upwards(db, Filter(**which), ids[-1]) == expected[::-1]
+
+
+def _walked(db: Database, which: Filter) -> list[str]:
+    ids, found = list[str](), reads.runs(db, which, 3)
+    while True:
+        assert found.partial == (len(found.chains) < 3 and found.cursor is not None)
+        ids += [chain[0].id for chain in found.chains]
+        if found.cursor is None:
+            return ids
+        found = reads.runs(db, which, 3, found.cursor)
+
+
+def _upwards(db: Database, which: Filter, until: str) -> list[str]:
+    ids, (some, reached) = list[str](), reads.originals(db, which, 3, None, until)
+    while reached is not None:
+        ids += some
+        some, reached = reads.originals(db, which, 3, reached, until)
+    return ids + some
+
+
+def test_a_page_of_what_is_not_among_the_newest_is_partial(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rare, *others = [store(db, queue=queue) for queue in ("rare", *[QUEUE] * 5)]
+    monkeypatch.setattr(looks, "LOOKED_AT", 4)
+    first = reads.runs(db, Filter(queue="rare"), 10)
+    assert (first.chains, first.cursor, first.partial) == ([], others[1], True)
+    second = reads.runs(db, Filter(queue="rare"), 10, first.cursor)
+    assert ([chain[0].id for chain in second.chains], second.cursor, second.partial) == ([rare], None, False)

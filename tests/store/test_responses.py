@@ -105,7 +105,7 @@ def test_responses_are_swept_with_their_chain(db: Database, dead: bool) -> None:
     ended(db, dead)
     shift(db, 10 * 86_400)
     sweep = dead_letters.sweep_dead_letters if dead else dead_letters.sweep_history
-    assert sweep(db, None, 9, [], 10) == 2
+    assert sweep(db, None, 9, [], 10).chains == 2
     assert count(db, responses) == 0
 
 

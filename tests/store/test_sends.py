@@ -259,4 +259,4 @@ def test_rows_that_wait_in_the_broker_are_those_due_pending_and_sent(db: Databas
     store(db, send=False)
     store(db, queue="mail")
     begin(db)
-    assert sends.waiting_sent(db, QUEUE) == 2
+    assert sends.waiting_sent(db, QUEUE, 10) == 2

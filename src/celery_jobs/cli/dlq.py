@@ -10,7 +10,7 @@ from celery_jobs.cli.bulk import act, bulk_options
 from celery_jobs.cli.door import Refused, as_json, door, jobs_of
 from celery_jobs.cli.filters import filter_options, with_whole_ids
 from celery_jobs.cli.order import InOrder
-from celery_jobs.cli.runs import limited, print_page, print_whole, with_traceback
+from celery_jobs.cli.runs import limited, print_page, print_whole, whole_page, with_traceback
 from celery_jobs.cli.runs_table import print_dead_letters
 from celery_jobs.cli.screen import tell
 from celery_jobs.cli.text import plural
@@ -45,7 +45,7 @@ def list_dead(context: click.Context, where: Any, limit: int, cursor: str | None
       celery -A shop jobs dlq list --queue emails --dead-since 1d
     """
     jobs = jobs_of(context)
-    page = jobs.list(limit=limit, cursor=cursor, **with_whole_ids(jobs, where | _DEAD))
+    page = whole_page(jobs, with_whole_ids(jobs, where | _DEAD), limit, cursor)
     print_page(page, json, print_dead_letters, "no dead letters" if where else "the dead-letter queue is empty")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,15 +16,29 @@ from celery_jobs.cli.runs_table import print_runs
 from celery_jobs.cli.screen import Screen, print_json, say
 from celery_jobs.cli.show import print_run
 from celery_jobs.cli.text import error_line, span
+from celery_jobs.ids import made_at
+from celery_jobs.runs import Page
 from celery_jobs.states import FinalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from celery_jobs.jobs import Jobs
-    from celery_jobs.runs import Page, Run
+    from celery_jobs.runs import Run
+    from celery_jobs.store.filters import Where
 
-__all__ = ["limited", "list_runs", "print_end", "print_page", "print_whole", "show", "wait", "with_traceback"]
+__all__ = [
+    "limited",
+    "list_runs",
+    "print_end",
+    "print_page",
+    "print_whole",
+    "show",
+    "wait",
+    "whole_page",
+    "with_traceback",
+]
 
 with_traceback = click.option("--traceback/--no-traceback", default=True, help="Show the errors' tracebacks, or not.")
 
@@ -48,8 +63,22 @@ def list_runs(context: click.Context, where: Any, limit: int, cursor: str | None
       celery -A shop jobs list --tag customer:42 --json
     """
     jobs = jobs_of(context)
-    page = jobs.list(limit=limit, cursor=cursor, **with_whole_ids(jobs, where))
+    page = whole_page(jobs, with_whole_ids(jobs, where), limit, cursor)
     print_page(page, json, print_runs, "no jobs match" if where else "no jobs")
+
+
+def whole_page(jobs: Jobs, where: Where, limit: int, cursor: str | None) -> Page:
+    """A page, gone on with where it ended early, as far as a job may be that the filter means."""
+    page = jobs.list(limit=limit, cursor=cursor, **where)
+    while page.partial and not _is_behind(page.cursor, where.get("created_after")):
+        more = jobs.list(limit=limit - len(page), cursor=page.cursor, **where)
+        page = Page((*page.runs, *more.runs), more.cursor, more.partial)
+    return page
+
+
+def _is_behind(cursor: str | None, since: datetime | None) -> bool:
+    """Whether it is older by a day: an id has the time of whoever made it, whose clock may differ."""
+    return cursor is not None and since is not None and made_at(cursor) < since - timedelta(days=1)
 
 
 def print_page(page: Page, json: bool, table: Callable[[Screen, Page], None], empty: str) -> None:
@@ -61,7 +90,7 @@ def print_page(page: Page, json: bool, table: Callable[[Screen, Page], None], em
     else:
         click.echo(empty)
     if page.cursor is not None:
-        say(f"more: --cursor {page.cursor}")
+        say(f"{'older jobs' if page.partial else 'more'}: --cursor {page.cursor}")
 
 
 @click.command()

@@ -35,7 +35,7 @@ class Redispatcher(Service):
         depth = queue_depth(self.plugin, queue)
         if depth is None:
             return 0
-        missing = min(sends.waiting_sent(self.plugin.db, queue) - depth, BATCH)
+        missing = sends.waiting_sent(self.plugin.db, queue, depth + BATCH) - depth
         if missing <= 0:
             return 0
         after, most = self.settings.redispatch_after, self.settings.max_sends

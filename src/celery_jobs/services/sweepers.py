@@ -10,6 +10,7 @@ from celery_jobs.store import dead_letters
 
 if TYPE_CHECKING:
     from celery_jobs.settings import QueueSettings
+    from celery_jobs.store.dead_letters import Reached, Swept
 
 __all__ = ["DeadLetterSweeper", "HistorySweeper"]
 
@@ -29,14 +30,15 @@ class _Sweeper(Service):
         return swept + self._queue(None, self.settings.queue_defaults, listed)
 
     def _queue(self, name: str | None, queue: QueueSettings, others: list[str]) -> int:
-        swept, batch = 0, BATCH
-        while batch == BATCH:
-            batch = self._batch(name, queue, others)
-            swept += batch
+        batch = self._batch(name, queue, others, None)
+        swept = batch.chains
+        while batch.reached is not None:
+            batch = self._batch(name, queue, others, batch.reached)
+            swept += batch.chains
         return swept
 
     @abstractmethod
-    def _batch(self, name: str | None, queue: QueueSettings, others: list[str]) -> int: ...
+    def _batch(self, name: str | None, queue: QueueSettings, others: list[str], after: Reached | None) -> Swept: ...
 
 
 class DeadLetterSweeper(_Sweeper):
@@ -44,9 +46,9 @@ class DeadLetterSweeper(_Sweeper):
 
     name = "dead-letter-sweeper"
 
-    def _batch(self, name: str | None, queue: QueueSettings, others: list[str]) -> int:
+    def _batch(self, name: str | None, queue: QueueSettings, others: list[str], after: Reached | None) -> Swept:
         days = queue.dlq_retention_days
-        return dead_letters.sweep_dead_letters(self.plugin.db, name, days, others, BATCH)
+        return dead_letters.sweep_dead_letters(self.plugin.db, name, days, others, BATCH, after)
 
 
 class HistorySweeper(_Sweeper):
@@ -54,6 +56,6 @@ class HistorySweeper(_Sweeper):
 
     name = "history-sweeper"
 
-    def _batch(self, name: str | None, queue: QueueSettings, others: list[str]) -> int:
+    def _batch(self, name: str | None, queue: QueueSettings, others: list[str], after: Reached | None) -> Swept:
         days = queue.history_retention_days
-        return dead_letters.sweep_history(self.plugin.db, name, days, others, BATCH)
+        return dead_letters.sweep_history(self.plugin.db, name, days, others, BATCH, after)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, false, func, literal, or_, select, union_all, update
+from sqlalchemy import and_, false, func, literal, or_, select, union_all, update
 
 from celery_jobs.settings import ALERT_HORIZON
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
+from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.tables import alerts, jobs, unalerted
 from celery_jobs.store.text import clean
 
@@ -69,8 +71,12 @@ def due(db: Database, queues: Sequence[str] | None = None, but: Sequence[str] = 
     `since`: for at least so many seconds.
     """
     names = _names() if queues is None else _these(queues)
-    untold = exists().where(_untold(names.c.name), jobs.c.dead_lettered_at <= _moment(-since))
-    free = and_(alerts.c.next_at <= now(-since), or_(alerts.c.leased_until.is_(None), alerts.c.leased_until <= now()))
+    died = jobs.c.dead_lettered_at
+    # The oldest of each, rather than whether there is one: only an index gives it, where EXISTS would read a table.
+    oldest = select(died).where(_untold(names.c.name), died <= asked_at(-since)).order_by(died).limit(1)
+    untold = oldest.scalar_subquery().is_not(None)
+    unleased = or_(alerts.c.leased_until.is_(None), alerts.c.leased_until <= asked_at())
+    free = and_(alerts.c.next_at <= asked_at(-since), unleased)
     query = (
         select(names.c.name)
         .select_from(names.outerjoin(alerts, alerts.c.queue == names.c.name))
@@ -81,31 +87,19 @@ def due(db: Database, queues: Sequence[str] | None = None, but: Sequence[str] = 
 
 
 def _names() -> CTE:
-    """The queues that have a report, or dead letters that nobody was told of.
-
-    From one name to the next in the index, however many dead letters there are of each.
-    """
-    untold = select(func.min(jobs.c.queue).label("name")).where(unalerted)
-    found = untold.cte("found", recursive=True)
-    following = select(func.min(jobs.c.queue)).where(unalerted, jobs.c.queue > found.c.name).scalar_subquery()
-    found = found.union_all(select(following).where(found.c.name.is_not(None)))
+    """The queues that have a report, or dead letters that nobody was told of."""
     reported = select(alerts.c.queue).where(alerts.c.report.is_not(None))
-    return select(found.c.name).where(found.c.name.is_not(None)).union(reported).cte("names")
+    return select(queue_names(unalerted).c.name).union(reported).cte("asked")
 
 
 def _these(queues: Sequence[str]) -> CTE:
     named = [select(literal(queue).label("name")) for queue in queues]
-    return union_all(*named, select(literal("").label("name")).where(false())).cte("names")
+    return union_all(*named, select(literal("").label("name")).where(false())).cte("asked")
 
 
 def _untold(queue: Any) -> ColumnElement[bool]:
     """The dead letters of a queue that nobody has been told of."""
-    return and_(jobs.c.queue == queue, unalerted, jobs.c.dead_lettered_at > _moment(-ALERT_HORIZON))
-
-
-def _moment(seconds: float) -> Any:
-    """The database's clock, asked once: an index is not searched by a clock that goes on from row to row."""
-    return select(now(seconds)).scalar_subquery()
+    return and_(jobs.c.queue == queue, unalerted, jobs.c.dead_lettered_at > asked_at(-ALERT_HORIZON))
 
 
 def take(db: Database, queue: str, lease: float) -> Report | None:
@@ -222,7 +216,7 @@ def _close(db: Database, report: Report, values: dict[str, Any]) -> bool:
 
 def deaths(db: Database, queue: str, within: float, most: int) -> int:
     """How many jobs of the queue were dead-lettered in the last `within` seconds, counted up to `most`."""
-    died = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.dead_lettered_at > _moment(-within)).limit(most)
+    died = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.dead_lettered_at > asked_at(-within)).limit(most)
     with db.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(died.subquery())).scalar_one())
 

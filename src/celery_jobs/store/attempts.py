@@ -15,7 +15,6 @@ from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Claim
-from celery_jobs.store.sends import unexpired
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _ready() -> ColumnElement[bool]:
     return and_(
         jobs.c.status == Status.PENDING,
         jobs.c.scheduled_at <= now(),
-        unexpired,
+        or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now()),
         jobs.c.cancel_requested_at.is_(None),
         ~is_paused(jobs.c.queue),
     )

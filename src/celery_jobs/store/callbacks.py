@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, exists, func, or_, select, update
 
 from celery_jobs.store.attempts import CALLBACK_DUE
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.tables import jobs, unsent_callback
 
@@ -74,7 +75,7 @@ _is_behind = and_(
         ),
         _earlier.c.attempt_number < jobs.c.attempt_number,
         _earlier.c.callback_state == SENDING,
-        _earlier.c.callback_at > now(),
+        _earlier.c.callback_at > asked_at(),
     ),
 )
 
@@ -192,6 +193,6 @@ def resend(db: Database, job_id: str) -> bool:
 
 def overdue(db: Database, after: float) -> int:
     """How many callbacks have been due for more than `after` seconds."""
-    query = select(func.count()).where(unsent_callback, jobs.c.callback_at < now(-after))
+    query = select(func.count()).where(unsent_callback, jobs.c.callback_at < asked_at(-after))
     with db.reading() as connection:
         return int(connection.execute(query).scalar_one())

@@ -14,7 +14,7 @@ from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.attempts import lock_original, mark_finished
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import timing
-from celery_jobs.store.tables import Timestamp, jobs, messages
+from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -157,7 +157,7 @@ def _already_retried(connection: Connection, job: Claim) -> Retried | None:
         select(jobs.c.id).where(jobs.c.id == job.id, jobs.c.lease_token == job.lease_token)
     ).first()
     row = connection.execute(
-        select(jobs).where(jobs.c.original_id == job.original_id, jobs.c.attempt_number == job.attempt_number + 1)
+        select(jobs).where(of_chains([job.original_id]), jobs.c.attempt_number == job.attempt_number + 1)
     ).first()
     if mine is None or row is None:
         return None

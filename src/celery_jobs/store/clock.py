@@ -1,4 +1,9 @@
-"""The database's clock in SQL, as each database says it: the only one that judges what is due, expired or dead."""
+"""The database's clock in SQL, as each database says it: the only one that judges what is due, expired or dead.
+
+It is asked in two ways. `now` goes on while a statement runs: for what is written, and for guards, as a statement that
+has waited for a lock is to judge by the time at which it got it. `asked_at` stands still: for what is searched, as no
+index can be searched by a clock that may say another time for each row.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +17,51 @@ from sqlalchemy.sql.functions import FunctionElement
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
-__all__ = ["now", "seconds_until"]
+__all__ = ["asked_at", "now", "seconds_until"]
 
 
-class now(FunctionElement[datetime]):
-    """The database's clock, plus `seconds`: the only clock that judges what is due, expired or dead."""
+class _Moment(FunctionElement[datetime]):
+    """A moment of the database's clock, plus `seconds`."""
 
     type = DateTime(timezone=True)
     inherit_cache = True
-    name = "now"
 
     def __init__(self, seconds: ColumnElement[Any] | float = 0) -> None:
         shift = bindparam(None, float(seconds), type_=Float) if isinstance(seconds, int | float) else seconds
         super().__init__(shift)
 
 
+class now(_Moment):
+    """The time at which this is reached, plus `seconds`: for values that are written, and for guards."""
+
+    inherit_cache = True
+    name = "now"
+
+
+class asked_at(_Moment):
+    """The time at which the statement began, plus `seconds`: for conditions that search.
+
+    PostgreSQL calls `clock_timestamp()` volatile and takes it for no condition of an index: a promoter would read a
+    million delayed jobs to find the ten that are due. Never for what is written, nor for the guard of a claim.
+    """
+
+    inherit_cache = True
+    name = "asked_at"
+
+
 @compiles(now, "postgresql")
 def _postgres_now(element: now, compiler: Any, **options: Any) -> str:
-    shift = compiler.process(element.clauses, **options)
-    return f"(clock_timestamp() + make_interval(secs => {shift}))"
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
+@compiles(asked_at, "postgresql")
+def _postgres_asked_at(element: asked_at, compiler: Any, **options: Any) -> str:
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+
+
+@compiles(asked_at, "sqlite")
 @compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **options: Any) -> str:
+def _sqlite_now(element: _Moment, compiler: Any, **options: Any) -> str:
     return f"jobs_now({compiler.process(element.clauses, **options)})"
 
 

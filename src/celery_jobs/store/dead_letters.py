@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, any_, bindparam, column, func, select, sql, update
+from sqlalchemy import ARRAY, and_, any_, bindparam, column, func, literal, select, sql, tuple_, update
 
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
-from celery_jobs.store import responses
+from celery_jobs.store import looks, responses
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
-from celery_jobs.store.tables import Id, jobs, messages, of_chains
+from celery_jobs.store.tables import Id, Timestamp, jobs, messages, of_chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
     from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["delete", "purge", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
+__all__ = ["Swept", "delete", "purge", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
+
+Reached = tuple[datetime, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many chains were deleted, and where to go on, as `after`; None: nothing old is behind it."""
+
+    chains: int
+    reached: Reached | None
 
 
 def replay_all(db: Database, new: Sequence[NewJob], force: bool = False) -> list[Enqueued | JobsError]:
@@ -132,32 +146,46 @@ def _remove(db: Database, original_ids: Sequence[str], may_go: Callable[[Any], b
     return db.run(transition)
 
 
-def sweep_dead_letters(db: Database, queue: str | None, days: float, others: list[str], limit: int) -> int:
+def sweep_dead_letters(
+    db: Database, queue: str | None, days: float, others: list[str], limit: int, after: Reached | None = None
+) -> Swept:
     """Delete at most `limit` dead letters older than `days`; of `queue`, or of every queue not in `others`."""
-    old = select(jobs.c.id).where(jobs.c.dead_lettered_at.is_not(None), jobs.c.dead_lettered_at < now(-days * 86_400))
-    old = old.where(jobs.c.untold_at.is_(None))
-    return _sweep(db, _of_queue(old, queue, others).order_by(jobs.c.dead_lettered_at), limit)
+    return _sweep(db, jobs.c.dead_lettered_at, days, limit, after, _of_queue(queue, others), jobs.c.untold_at.is_(None))
 
 
-def sweep_history(db: Database, queue: str | None, days: float, others: list[str], limit: int) -> int:
+def sweep_history(
+    db: Database, queue: str | None, days: float, others: list[str], limit: int, after: Reached | None = None
+) -> Swept:
     """Delete at most `limit` chains, ended outside the dead-letter queue more than `days` ago."""
-    old = select(jobs.c.id).where(
-        jobs.c.ended_at < now(-days * 86_400), jobs.c.dead_lettered_at.is_(None), jobs.c.untold_at.is_(None)
-    )
-    return _sweep(db, _of_queue(old, queue, others).order_by(jobs.c.ended_at), limit)
+    outside, told = jobs.c.dead_lettered_at.is_(None), jobs.c.untold_at.is_(None)
+    return _sweep(db, jobs.c.ended_at, days, limit, after, _of_queue(queue, others), outside, told)
 
 
-def _of_queue(query: Any, queue: str | None, others: list[str]) -> Any:
-    return query.where(jobs.c.queue.not_in(others) if queue is None else jobs.c.queue == queue)
+def _of_queue(queue: str | None, others: list[str]) -> ColumnElement[bool]:
+    return jobs.c.queue.not_in(others) if queue is None else jobs.c.queue == queue
 
 
-def _sweep(db: Database, old: Any, limit: int) -> int:
-    def transition(connection: Connection) -> int:
-        locked = old.limit(limit).with_for_update(skip_locked=True)
-        ids = [row.id for row in connection.execute(locked)]
-        if ids:
-            _delete_chains(connection, ids)
-        return len(ids)
+def _sweep(
+    db: Database, moment: Any, days: float, limit: int, after: Reached | None, *conditions: ColumnElement[bool]
+) -> Swept:
+    """The oldest first. What other queues keep for longer is passed over, so many rows a transaction, and once."""
+    looked_at = select(jobs.c.id, moment.label("at")).where(moment < asked_at(-days * 86_400))
+    looked_at = looked_at.order_by(moment, jobs.c.id)
+    if after is not None:
+        reached = tuple_(literal(after[0], Timestamp), literal(after[1], jobs.c.id.type))
+        looked_at = looked_at.where(tuple_(moment, jobs.c.id) > reached)
+    some = looked_at.add_columns(and_(*conditions).label("goes")).limit(looks.LOOKED_AT).subquery()
+    chosen = select(some.c.at, some.c.id).where(some.c.goes).order_by(some.c.at, some.c.id).limit(limit)
+
+    def transition(connection: Connection) -> Swept:
+        old = connection.execute(chosen).all()
+        going = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in old]), *conditions)
+        locked = connection.execute(going.with_for_update(skip_locked=True)).scalars().all() if old else []
+        _delete_chains(connection, list(locked))
+        last = (
+            old[-1] if len(old) == limit else connection.execute(looked_at.offset(looks.LOOKED_AT - 1).limit(1)).first()
+        )
+        return Swept(len(locked), None if last is None else (last.at, last.id))
 
     return db.run(transition, point="sweep")
 

@@ -11,7 +11,7 @@ from celery_jobs.store.attempts import FINISHED, UNCLAIMED, lock_original
 from celery_jobs.store.chains import Ended, end_chain, failure_columns, verdict_of
 from celery_jobs.store.db import now
 from celery_jobs.store.rows import Failure
-from celery_jobs.store.tables import jobs
+from celery_jobs.store.tables import jobs, of_chains
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -99,7 +99,7 @@ def cancel(db: Database, original_id: str, waiting_only: bool = False) -> Ended 
         if original is None or original.ended_at is not None:
             return False
         live = connection.execute(
-            select(jobs.c.id, jobs.c.status).where(jobs.c.original_id == original_id, jobs.c.status.in_(LIVE))
+            select(jobs.c.id, jobs.c.status).where(of_chains([original_id]), jobs.c.status.in_(LIVE))
         ).first()
         if live is None:
             return False

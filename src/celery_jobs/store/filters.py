@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
     from celery_jobs.store.db import Database
+
+    Columns = ReadOnlyColumnCollection[str, Any]
 
 __all__ = ["Filter", "Where"]
 
@@ -62,10 +65,15 @@ class Filter:
         """Whether every run is meant."""
         return all(getattr(self, f.name) is None for f in fields(self))
 
-    def conditions(self, db: Database) -> list[ColumnElement[bool]]:
-        """What an original's row must fulfil."""
+    def conditions(self, db: Database, of: Columns = jobs.c) -> list[ColumnElement[bool]]:
+        """What an original's row must fulfil. `of`: the columns of such rows."""
         asked = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        return [_CONDITIONS[name](db, value) for name, value in asked.items()]
+        return [_CONDITIONS[name](db, of, value) for name, value in asked.items()]
+
+    @property
+    def states(self) -> set[Status | FinalStatus]:
+        """The status that is asked for, the verdict, or both."""
+        return {parse_filter(said) for said in (self.status, self.final_status) if said is not None}
 
 
 class Where(TypedDict, total=False):
@@ -141,44 +149,48 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
 }
 
 
-def _in_state(db: Database, value: str) -> ColumnElement[bool]:
+def _in_state(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
     state = parse_filter(value)
-    return _latest("status") == state if isinstance(state, Status) else _has_verdict(db, value)
+    return _latest(of, "status", of.status, state) if isinstance(state, Status) else _has_verdict(db, of, value)
 
 
-def _has_verdict(db: Database, value: str) -> ColumnElement[bool]:
+def _has_verdict(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
     verdict = FinalStatus(parse_filter(value))
-    if verdict is FinalStatus.DEAD_LETTERED:
-        # The partial index of the dead-letter queue answers this one.
-        return and_(jobs.c.dead_lettered_at.is_not(None), jobs.c.final_status == verdict)
-    return jobs.c.final_status == verdict
+    is_so: ColumnElement[bool] = of.final_status == verdict
+    # The partial indexes of the dead-letter queue answer that one.
+    return and_(of.dead_lettered_at.is_not(None), is_so) if verdict is FinalStatus.DEAD_LETTERED else is_so
 
 
-def _latest(column: str) -> Any:
-    """What a chain's latest attempt says; the primary key and the index of the attempts find it."""
+def _latest(of: Columns, column: str, own: Any, value: Any) -> ColumnElement[bool]:
+    """Whether a chain's latest attempt says this; only one that has failed was followed by another.
+
+    The primary key and the index of the attempts find it.
+    """
     job = aliased(jobs)
-    mine = or_(job.c.id == jobs.c.id, and_(job.c.original_id == jobs.c.id, job.c.attempt_number > 1))
+    mine = or_(job.c.id == of.id, and_(job.c.original_id == of.id, job.c.attempt_number > 1))
     query = select(job.c[column]).where(mine).order_by(job.c.attempt_number.desc()).limit(1)
-    return query.correlate(jobs).scalar_subquery()
+    latest = query.correlate_except(job).scalar_subquery() == value
+    return case((of.status == Status.FAILED, latest), else_=own == value)
 
 
-def _tagged(db: Database, value: str) -> ColumnElement[bool]:
+def _tagged(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
     """A list that holds the value, or an object with such a value, or with the pair that it names."""
-    has_value = _has(db, lambda tag: tag.c.value == value)
+    has_value = _has(db, of, lambda tag: tag.c.value == value)
     if ":" not in value:
         return has_value
-    return or_(has_value, and_(_is_object(db), _has(db, lambda tag: tag.c.key + ":" + tag.c.value == value)))
+    has_pair = _has(db, of, lambda tag: tag.c.key + ":" + tag.c.value == value)
+    return or_(has_value, and_(_is_object(db, of), has_pair))
 
 
-def _has(db: Database, wanted: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+def _has(db: Database, of: Columns, wanted: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
     if db.is_sqlite:
-        each = func.json_each(jobs.c.tags).table_valued("key", "value", "type").alias("tag")
+        each = func.json_each(of.tags).table_valued("key", "value", "type").alias("tag")
         # There JSON's true and false are 1 and 0, which are numbers too.
         said = case((each.c.type.in_(("true", "false")), each.c.type), else_=cast(each.c.value, Text))
         texts = select(cast(each.c.key, Text).label("key"), cast(said, Text).label("value")).subquery()
         return select(literal(1)).select_from(texts).where(wanted(texts)).exists()
-    as_object = case((_is_object(db), jobs.c.tags), else_=func.jsonb_build_object())
-    as_list = case((~_is_object(db), jobs.c.tags), else_=func.jsonb_build_array())
+    as_object = case((_is_object(db, of), of.tags), else_=func.jsonb_build_object())
+    as_list = case((~_is_object(db, of), of.tags), else_=func.jsonb_build_array())
     pairs = func.jsonb_each_text(as_object).table_valued("key", "value").alias("pair")
     values = func.jsonb_array_elements_text(as_list).table_valued("value").alias("entry")
     in_object = select(literal(1)).select_from(pairs).where(wanted(pairs)).exists()
@@ -186,13 +198,13 @@ def _has(db: Database, wanted: Callable[[Any], ColumnElement[bool]]) -> ColumnEl
     return or_(in_object, select(literal(1)).select_from(with_key).where(wanted(with_key)).exists())
 
 
-def _is_object(db: Database) -> ColumnElement[bool]:
-    kind = func.json_type(jobs.c.tags) if db.is_sqlite else func.jsonb_typeof(jobs.c.tags)
+def _is_object(db: Database, of: Columns) -> ColumnElement[bool]:
+    kind = func.json_type(of.tags) if db.is_sqlite else func.jsonb_typeof(of.tags)
     return func.coalesce(kind, "") == "object"
 
 
-def _failed_as(db: Database, value: str) -> ColumnElement[bool]:
-    name = func.coalesce(jobs.c.last_error_type, jobs.c.error_type)
+def _failed_as(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
+    name = func.coalesce(of.last_error_type, of.error_type)
     if not value or value.startswith("."):
         return false()
     # Not LIKE, which is blind to case on SQLite.
@@ -200,8 +212,8 @@ def _failed_as(db: Database, value: str) -> ColumnElement[bool]:
     return or_(name == value, end == f".{value}")
 
 
-def _says(db: Database, text: str) -> ColumnElement[bool]:
-    message = func.lower(func.coalesce(jobs.c.last_error_message, jobs.c.error_message, ""))
+def _says(db: Database, of: Columns, text: str) -> ColumnElement[bool]:
+    message = func.lower(func.coalesce(of.last_error_message, of.error_message, ""))
     wanted = text.lower()
     for letter in sorted(set(wanted)):
         if not letter.isascii() and letter.upper() != letter:
@@ -214,20 +226,20 @@ def _moment(value: datetime) -> Any:
     return literal(_in_utc(value), Timestamp)
 
 
-_CONDITIONS: dict[str, Callable[[Database, Any], ColumnElement[bool]]] = {
+_CONDITIONS: dict[str, Callable[[Database, Columns, Any], ColumnElement[bool]]] = {
     "status": _in_state,
     "final_status": _has_verdict,
-    "queue": lambda db, value: jobs.c.queue == value,
-    "task": lambda db, value: jobs.c.task == value,
+    "queue": lambda db, of, value: of.queue == value,
+    "task": lambda db, of, value: of.task == value,
     "tag": _tagged,
     "error_type": _failed_as,
     "error": _says,
-    "created_after": lambda db, value: jobs.c.created_at >= _moment(value),
-    "created_before": lambda db, value: jobs.c.created_at < _moment(value),
-    "dead_lettered_after": lambda db, value: jobs.c.dead_lettered_at >= _moment(value),
-    "dead_lettered_before": lambda db, value: jobs.c.dead_lettered_at < _moment(value),
-    "attempts": lambda db, value: _latest("attempt_number") == value,
-    "original": lambda db, value: jobs.c.id == parse_id(value),
-    "replay_of": lambda db, value: jobs.c.replay_of == parse_id(value),
-    "ended": lambda db, value: jobs.c.ended_at.is_not(None) if value else jobs.c.ended_at.is_(None),
+    "created_after": lambda db, of, value: of.created_at >= _moment(value),
+    "created_before": lambda db, of, value: of.created_at < _moment(value),
+    "dead_lettered_after": lambda db, of, value: of.dead_lettered_at >= _moment(value),
+    "dead_lettered_before": lambda db, of, value: of.dead_lettered_at < _moment(value),
+    "attempts": lambda db, of, value: _latest(of, "attempt_number", of.attempt_number, value),
+    "original": lambda db, of, value: of.id == parse_id(value),
+    "replay_of": lambda db, of, value: of.replay_of == parse_id(value),
+    "ended": lambda db, of, value: of.ended_at.is_not(None) if value else of.ended_at.is_(None),
 }

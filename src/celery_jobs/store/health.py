@@ -1,6 +1,6 @@
 """What the doctor asks of the jobs: who works, what waits in vain, what nobody was told.
 
-Each reads a partial index and counts at most `MOST` rows.
+Each reads a partial index, of what is live, and counts at most `MOST` rows: history costs nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, select
 
-from celery_jobs.states import FailureReason, Status
-from celery_jobs.store.db import now
+from celery_jobs.states import FailureReason
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.new_rows import is_paused
+from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, workers
+from celery_jobs.store.workers import held
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,7 +29,7 @@ __all__ = ["LiveWorker", "held_by_dead", "live_workers", "refused", "unserved", 
 
 MOST = 10_000
 
-_due = and_(waiting, unexpired, jobs.c.scheduled_at <= now(), ~is_paused(jobs.c.queue))
+_due = and_(waiting, unexpired, jobs.c.scheduled_at <= asked_at(), ~is_paused(jobs.c.queue, asked_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class LiveWorker:
 def live_workers(db: Database, silence: float) -> list[LiveWorker]:
     """The workers heard of within `silence` seconds, also where nobody declares the others dead."""
     query = select(workers.c.hostname, workers.c.queues).where(
-        workers.c.dead_at.is_(None), workers.c.heartbeat_at >= now(-silence)
+        workers.c.dead_at.is_(None), workers.c.heartbeat_at >= asked_at(-silence)
     )
     with db.reading() as connection:
         return [LiveWorker(row.hostname, tuple(row.queues)) for row in connection.execute(query)]
@@ -49,7 +51,9 @@ def live_workers(db: Database, silence: float) -> list[LiveWorker]:
 
 def unserved(db: Database, served: Collection[str]) -> dict[str, int]:
     """How many jobs are due in each queue that is neither `served` nor paused."""
-    return _count(db, jobs.c.queue, _due, jobs.c.queue.not_in(served))
+    names = queue_names(jobs.c.finished_at.is_(None))
+    others = select(names.c.name).where(names.c.name.not_in(served))
+    return _count(db, jobs.c.queue, _due, jobs.c.queue.in_(others))
 
 
 def used_up(db: Database, max_sends: int) -> dict[str, int]:
@@ -65,13 +69,14 @@ def refused(db: Database) -> dict[str, int]:
 
 def held_by_dead(db: Database) -> dict[str, int]:
     """How many jobs each worker holds that was declared dead."""
-    held = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == workers.c.id)
-    return _count(db, workers.c.hostname, held, workers.c.dead_at.is_not(None))
+    dead = select(workers.c.id).where(workers.c.dead_at.is_not(None))
+    theirs = held(jobs.c.worker, where=[jobs.c.worker.in_(dead)]).subquery()
+    return _count(db, workers.c.hostname, workers.c.id == theirs.c.worker)
 
 
 def untold(db: Database, seconds: float) -> int:
     """How many ends Celery has not heard of for so many seconds."""
-    some = select(jobs.c.id).where(jobs.c.untold_at < now(-seconds)).limit(MOST).subquery()
+    some = select(jobs.c.id).where(jobs.c.untold_at < asked_at(-seconds)).limit(MOST).subquery()
     with db.reading() as connection:
         return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 

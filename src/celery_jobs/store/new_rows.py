@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
+    from celery_jobs.store.clock import asked_at
+
 __all__ = ["GIVEN", "MADE", "due_at", "is_paused", "row_values", "timing", "values_of"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
 
 
-def is_paused(queue: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the queue is paused now."""
+def is_paused(queue: ColumnElement[str], clock: type[asked_at] | type[now] = now) -> ColumnElement[bool]:
+    """Whether the queue is paused now. `clock`: `asked_at` where jobs are searched for."""
     return exists().where(
         queues.c.name == queue,
         queues.c.paused_at.is_not(None),
-        or_(queues.c.paused_until.is_(None), queues.c.paused_until > now()),
+        or_(queues.c.paused_until.is_(None), queues.c.paused_until > clock()),
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import func, select, type_coerce
+from sqlalchemy import select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
-from celery_jobs.store import responses
+from celery_jobs.store import looks, responses
 from celery_jobs.store.db import now
+from celery_jobs.store.looks import Look
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 from celery_jobs.store.text import clean
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.filters import Filter
 
 __all__ = [
+    "Found",
     "attempts",
     "claim_of",
     "count",
@@ -38,6 +40,9 @@ __all__ = [
     "untold",
     "with_prefix",
 ]
+
+COUNTED = 100_000
+"""Rows that one statement counts at most: an hour's count would hold up nobody's vacuum."""
 
 _JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
 
@@ -92,13 +97,22 @@ def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
     return [Job(**row._mapping) for row in rows]
 
 
-def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> list[list[Job]]:
-    """At most `limit` chains, newest first, older than the id `before`, each as its attempts."""
-    query = _originals(db, which).order_by(jobs.c.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(jobs.c.id < before)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Chains, each as its attempts. `cursor`: where to go on; `partial`: the look ended before there were enough."""
+
+    chains: list[list[Job]]
+    cursor: str | None
+    partial: bool
+
+
+def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> Found:
+    """At most `limit` chains, newest first, older than the id `before`; so many as one look at 20,000 rows finds."""
     with db.reading() as connection:
-        return _chains(connection, [row.id for row in connection.execute(query)])
+        ids, reached = Look(db, which, looks.LOOKED_AT).find(connection, limit + 1, before)
+        cursor = ids[limit - 1] if len(ids) > limit else reached
+        partial = len(ids) < limit and reached is not None
+        return Found(_chains(connection, ids[:limit]), cursor, partial)
 
 
 def runs_of(db: Database, original_ids: list[str]) -> list[list[Job]]:
@@ -122,27 +136,27 @@ def database_time(db: Database) -> datetime:
 
 
 def count(db: Database, which: Filter, after: str | None = None) -> tuple[int, str | None]:
-    """How many runs are meant, newer than the id `after`, and the newest one's id."""
-    every = _originals(db, which)
-    if after is not None:
-        every = every.where(jobs.c.id > after)
+    """How many runs are meant, newer than the id `after`, and the newest one's id; counted in steps."""
+    look = Look(db, which, COUNTED, end=after)
+    total, newest, start = 0, None, None
+    while True:
+        with db.reading() as connection:
+            number, reached = look.count(connection, start)
+            if newest is None and number:
+                newest = look.find(connection, 1, start)[0][0]
+        total += number
+        if reached is None:
+            return total, newest
+        start = reached
+
+
+def originals(db: Database, which: Filter, limit: int, after: str | None, until: str) -> tuple[list[str], str | None]:
+    """At most `limit` ids of runs, oldest first, newer than `after` and no newer than `until`, and where to go on.
+
+    So many as one look at 20,000 rows finds; None: these are the last.
+    """
     with db.reading() as connection:
-        newest = connection.execute(every.order_by(jobs.c.id.desc()).limit(1)).scalar()
-        number = connection.execute(select(func.count()).select_from(every.subquery())).scalar_one()
-        return int(number), newest
-
-
-def originals(db: Database, which: Filter, limit: int, after: str | None, until: str) -> list[str]:
-    """At most `limit` ids of runs, oldest first, newer than `after` and no newer than `until`."""
-    query = _originals(db, which).where(jobs.c.id <= until).order_by(jobs.c.id).limit(limit)
-    if after is not None:
-        query = query.where(jobs.c.id > after)
-    with db.reading() as connection:
-        return [row.id for row in connection.execute(query)]
-
-
-def _originals(db: Database, which: Filter) -> Any:
-    return select(jobs.c.id).where(jobs.c.attempt_number == 1, *which.conditions(db))
+        return Look(db, which, looks.LOOKED_AT, upwards=True, end=until).find(connection, limit, after)
 
 
 def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
@@ -154,10 +168,11 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
     if not digits or len(digits) > 32 or not set(digits) <= set("0123456789abcdef"):
         return []
     first, last = (str(UUID(digits.ljust(32, end))) for end in "0f")
-    query = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).distinct()
+    newest = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).order_by(jobs.c.id.desc())
+    some = newest.limit(looks.LOOKED_AT).subquery()
+    query = select(some.c.original_id).distinct().order_by(some.c.original_id.desc()).limit(limit)
     with db.reading() as connection:
-        rows = connection.execute(query.order_by(jobs.c.original_id.desc()).limit(limit))
-        return [row.original_id for row in rows]
+        return list(connection.execute(query).scalars())
 
 
 def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:

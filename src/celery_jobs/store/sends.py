@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
-from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.clock import asked_at
+from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
+from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
 
@@ -46,7 +48,7 @@ LONGEST_WAIT = 900.0
 """Seconds; the wait before a job is sent again doubles up to here."""
 
 waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
-unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > now())
+unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > asked_at())
 
 
 def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoing]:
@@ -57,7 +59,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
     due = (
         select(jobs.c.id)
         .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), waiting, unexpired)
-        .where(jobs.c.scheduled_at <= now(ahead), ~is_paused(literal(queue)))
+        .where(jobs.c.scheduled_at <= asked_at(ahead), ~is_paused(literal(queue), asked_at))
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
     )
@@ -67,7 +69,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Mark as sent, and give, those of the jobs that are pending, unsent and not of a paused queue."""
     chosen = select(jobs.c.id).where(
-        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, ~is_paused(jobs.c.queue)
+        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, ~is_paused(jobs.c.queue, asked_at)
     )
     return db.run(partial(_take, db, chosen, {}), point="take")
 
@@ -77,23 +79,26 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
 
     Overdue: `after` seconds, doubled with each send up to 900, since the later of sent_at and scheduled_at.
     """
-    wait = _wait(after)
+    latest = _latest(after)
     overdue = (
         select(jobs.c.id)
-        .where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, unexpired)
-        .where(seconds_until(jobs.c.sent_at) <= -wait, seconds_until(jobs.c.scheduled_at) <= -wait)
-        .where(jobs.c.send_count < max_sends, ~is_paused(literal(queue)))
-        .order_by(jobs.c.id)
+        .where(jobs.c.queue == queue, jobs.c.sent_at < asked_at(-after), waiting, unexpired)
+        .where(jobs.c.sent_at <= latest, jobs.c.scheduled_at <= latest)
+        .where(jobs.c.send_count < max_sends, ~is_paused(literal(queue), asked_at))
+        .order_by(jobs.c.sent_at)
         .limit(limit)
     )
     return db.run(partial(_take, db, overdue, {}), point="take")
 
 
-def _wait(after: float) -> ColumnElement[float]:
-    """Seconds, doubling with each send: a table of steps, as not every database has power()."""
+def _latest(after: float) -> ColumnElement[datetime]:
+    """The moment since when a job has waited long enough to be sent again: longer ago with each send.
+
+    A table of steps, as not every database has power().
+    """
     doublings = max(0, math.ceil(math.log2(LONGEST_WAIT / after)))
-    steps = [(jobs.c.send_count <= n + 1, literal(min(after * 2**n, LONGEST_WAIT))) for n in range(doublings + 1)]
-    return case(*steps, else_=literal(LONGEST_WAIT))
+    waits = [(jobs.c.send_count <= n + 1, min(after * 2**n, LONGEST_WAIT)) for n in range(doublings + 1)]
+    return case(*((sent, asked_at(-wait)) for sent, wait in waits), else_=asked_at(-LONGEST_WAIT))
 
 
 def _take(db: Database, chosen: Any, mine: dict[str, datetime], connection: Connection) -> list[Outgoing]:
@@ -196,39 +201,39 @@ def hold(db: Database, job_id: str) -> bool:
 
 def unsent_queues(db: Database) -> list[str]:
     """Names of the queues that hold jobs in SQL."""
-    query = select(jobs.c.queue).where(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None)).distinct()
-    return _names(db, query)
+    names = queue_names(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None))
+    return _listed(db, select(names.c.name))
 
 
 def overdue_queues(db: Database, after: float) -> list[str]:
     """Names of the queues with jobs that were sent `after` seconds ago and nobody has claimed."""
-    query = select(jobs.c.queue).where(waiting, jobs.c.sent_at < now(-after), jobs.c.scheduled_at < now(-after))
-    return _names(db, query.distinct())
+    names = queue_names(jobs.c.finished_at.is_(None))
+    late = (jobs.c.sent_at < asked_at(-after), jobs.c.scheduled_at < asked_at(-after))
+    # The oldest of each, rather than whether there is one: only an index gives it, where EXISTS would read a table.
+    oldest = select(jobs.c.sent_at).where(jobs.c.queue == names.c.name, waiting, *late).order_by(jobs.c.sent_at)
+    return _listed(db, select(names.c.name).where(oldest.limit(1).scalar_subquery().is_not(None)))
 
 
-def _names(db: Database, query: Any) -> list[str]:
+def _listed(db: Database, query: Any) -> list[str]:
     with db.reading() as connection:
-        return [row.queue for row in connection.execute(query)]
+        return list(connection.execute(query).scalars())
 
 
-def waiting_sent(db: Database, queue: str) -> int:
-    """How many due jobs of a queue are pending and sent."""
-    query = select(func.count()).where(
-        jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= now()
+def waiting_sent(db: Database, queue: str, most: int) -> int:
+    """How many due jobs of a queue are pending and sent, counted up to `most`."""
+    some = select(jobs.c.id).where(
+        jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= asked_at()
     )
     with db.reading() as connection:
-        return int(connection.execute(query).scalar_one())
+        return int(connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one())
 
 
 def in_broker(db: Database, queue: str) -> list[str]:
     """Originals with a job that is pending and has been sent to a queue, oldest first."""
     query = select(jobs.c.original_id).where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting)
-    with db.reading() as connection:
-        return [row.original_id for row in connection.execute(query.order_by(jobs.c.id))]
+    return _listed(db, query.order_by(jobs.c.id))
 
 
 def expired(db: Database, limit: int) -> list[str]:
     """Ids of pending jobs whose expiry has passed."""
-    query = select(jobs.c.id).where(waiting, jobs.c.expires_at <= now()).limit(limit)
-    with db.reading() as connection:
-        return [row.id for row in connection.execute(query)]
+    return _listed(db, select(jobs.c.id).where(waiting, jobs.c.expires_at <= asked_at()).limit(limit))

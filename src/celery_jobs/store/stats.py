@@ -14,7 +14,7 @@ from sqlalchemy import case, func, select
 from celery_jobs.errors import HttpBusy, HttpFailed, HttpGone
 from celery_jobs.moments import plain
 from celery_jobs.states import FinalStatus, Status
-from celery_jobs.store.db import now
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.tables import Timestamp, jobs, queues
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def queue_stats(db: Database, window: float, known: Iterable[str] = ()) -> list[
 
 
 def _count_open(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
-    is_due = (jobs.c.scheduled_at <= now()).label("is_due")
+    is_due = (jobs.c.scheduled_at <= asked_at()).label("is_due")
     query = (
         select(
             jobs.c.queue,
@@ -129,14 +129,14 @@ def _count_dead(connection: Connection, found: dict[str, dict[str, Any]]) -> Non
 
 def _count_ended(connection: Connection, found: dict[str, dict[str, Any]], window: float) -> None:
     query = select(jobs.c.queue, jobs.c.final_status, func.count().label("number")).where(
-        jobs.c.ended_at.is_not(None), jobs.c.ended_at >= now(-window)
+        jobs.c.ended_at.is_not(None), jobs.c.ended_at >= asked_at(-window)
     )
     for row in connection.execute(query.group_by(jobs.c.queue, jobs.c.final_status)):
         found[row.queue][f"ended_{FinalStatus(row.final_status)}"] = row.number
 
 
 def _read_pauses(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
-    active = queues.c.paused_until.is_(None) | (queues.c.paused_until > now())
+    active = queues.c.paused_until.is_(None) | (queues.c.paused_until > asked_at())
     for row in connection.execute(select(queues).where(queues.c.paused_at.is_not(None), active)):
         values = row._mapping
         found[row.name].update({name: values[name] for name in values if name.startswith("paused_")})

@@ -98,6 +98,10 @@ unsent_callback = text("callback_state IN ('due', 'sending')")
 unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
 """The same of dead letters that nobody was told of."""
 
+expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
+dead = text("dead_lettered_at IS NOT NULL")
+is_replay = text("replay_of IS NOT NULL")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -179,19 +183,23 @@ jobs = Table(
         sqlite_where=text("sent_at IS NULL AND finished_at IS NULL"),
     ),
     Index(
-        "jobs_open",
+        "jobs_live",
         "queue",
-        "id",
+        "sent_at",
         postgresql_where=text("finished_at IS NULL"),
         sqlite_where=text("finished_at IS NULL"),
     ),
+    Index("jobs_expiring", "expires_at", postgresql_where=expiring, sqlite_where=expiring),
     Index(
         "jobs_dead",
         "dead_lettered_at",
         "id",
-        postgresql_where=text("dead_lettered_at IS NOT NULL"),
-        sqlite_where=text("dead_lettered_at IS NOT NULL"),
+        postgresql_where=dead,
+        sqlite_where=dead,
     ),
+    Index("jobs_letters", "id", postgresql_where=dead, sqlite_where=dead),
+    Index("jobs_letters_of", "queue", "id", postgresql_where=dead, sqlite_where=dead),
+    Index("jobs_replays", "replay_of", postgresql_where=is_replay, sqlite_where=is_replay),
     Index(
         "jobs_unalerted",
         "queue",

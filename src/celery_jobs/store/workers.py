@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import delete, select, union_all, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import Status
 from celery_jobs.store import endings, reads
 from celery_jobs.store.attempts import UNCLAIMED
+from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.tables import jobs, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import ColumnElement, CompoundSelect
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
@@ -30,6 +32,7 @@ __all__ = [
     "declare_dead",
     "forget",
     "heartbeat",
+    "held",
     "leases_run_out",
     "live_queues",
     "name_for",
@@ -116,13 +119,19 @@ def name_for(db: Database, worker: str | None) -> str | None:
         return connection.execute(query).scalar()
 
 
+def held(*columns: Any, where: Sequence[ColumnElement[bool]]) -> CompoundSelect[Any]:
+    """These columns of the jobs that are claimed. What waits in SQL for its time is passed over, in the index.
+
+    Whoever was claimed unsent, by a message that was not to come any more, was due at least.
+    """
+    claimed = select(*columns).where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, *where)
+    unsent = claimed.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at())
+    return union_all(claimed.where(jobs.c.sent_at.is_not(None)), unsent)
+
+
 def running(db: Database, worker: str, limit: int) -> list[str]:
     """Ids of the jobs that a worker holds."""
-    query = (
-        select(jobs.c.id)
-        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
-        .limit(limit)
-    )
+    query = held(jobs.c.id, where=[jobs.c.worker == worker]).limit(limit)
     with db.reading() as connection:
         return [row.id for row in connection.execute(query)]
 
@@ -130,12 +139,8 @@ def running(db: Database, worker: str, limit: int) -> list[str]:
 def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
     """Ids and lease tokens of processing jobs whose lease is over and whose worker nobody knows to live."""
     alive = select(workers.c.id).where(workers.c.dead_at.is_(None))
-    query = (
-        select(jobs.c.id, jobs.c.lease_token)
-        .where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING)
-        .where(jobs.c.lease_expires_at < now(), jobs.c.worker.is_(None) | jobs.c.worker.not_in(alive))
-        .limit(limit)
-    )
+    nobodys = jobs.c.worker.is_(None) | jobs.c.worker.not_in(alive)
+    query = held(jobs.c.id, jobs.c.lease_token, where=[jobs.c.lease_expires_at < asked_at(), nobodys]).limit(limit)
     with db.reading() as connection:
         return [(row.id, row.lease_token) for row in connection.execute(query)]
 
@@ -146,12 +151,12 @@ def forget(db: Database, worker: str) -> list[str]:
 
 
 def _forget(worker: str, connection: Connection) -> list[str]:
-    held = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
-    unasked = and_(held, jobs.c.cancel_requested_at.is_(None))
-    released = connection.execute(update(jobs).where(unasked).values(**UNCLAIMED).returning(jobs.c.id))
-    ids = [row.id for row in released]
+    its = (jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
+    found = jobs.c.id.in_(connection.execute(held(jobs.c.id, where=its)).scalars().all())
+    unasked = update(jobs).where(found, *its, jobs.c.cancel_requested_at.is_(None))
+    ids = list(connection.execute(unasked.values(**UNCLAIMED).returning(jobs.c.id)).scalars())
     # What is left was asked to stop, maybe just now: it ends here.
-    for row in connection.execute(select(jobs.c.id, jobs.c.lease_token).where(held)).all():
+    for row in connection.execute(select(jobs.c.id, jobs.c.lease_token).where(found, *its)).all():
         endings.release_in(connection, row.id, row.lease_token)
     connection.execute(delete(workers).where(workers.c.id == worker))
     return ids

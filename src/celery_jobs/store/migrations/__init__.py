@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "require_beside", "upgrade"]
 
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -34,14 +34,23 @@ LONGEST_UPGRADE, LONGEST_LOCK = 3600.0, 5
 
 WAIT_BRIEFLY = text(f"SET LOCAL lock_timeout = '{LONGEST_LOCK * 1000:.0f}ms'")
 
-CONCURRENTLY = {
-    "0002": ("jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
-    "0003": (
+CONCURRENTLY = (
+    ("0002", "jobs_callbacks", "jobs (callback_at) WHERE callback_state IN ('due', 'sending')"),
+    (
+        "0003",
         "jobs_unalerted",
         "jobs (queue, dead_lettered_at) WHERE dead_lettered_at IS NOT NULL AND alerted_at IS NULL",
     ),
-}
-"""Indexes that are built on PostgreSQL while everybody goes on writing."""
+    ("0004", "jobs_live", "jobs (queue, sent_at) WHERE finished_at IS NULL"),
+    ("0004", "jobs_expiring", "jobs (expires_at) WHERE expires_at IS NOT NULL AND finished_at IS NULL"),
+    ("0004", "jobs_letters", "jobs (id) WHERE dead_lettered_at IS NOT NULL"),
+    ("0004", "jobs_letters_of", "jobs (queue, id) WHERE dead_lettered_at IS NOT NULL"),
+    ("0004", "jobs_replays", "jobs (replay_of) WHERE replay_of IS NOT NULL"),
+)
+"""Indexes that are built on PostgreSQL while everybody goes on writing, each with the version that has it."""
+
+REPLACED = (("0004", "jobs_open"),)
+"""Indexes that those stand in for."""
 
 COLUMNS = {"0003": "alerted_at TIMESTAMP WITH TIME ZONE"}
 """Columns that they need, and that the version before has not."""
@@ -91,10 +100,12 @@ def _build_indexes(db: Database) -> None:
         while not connection.execute(text(f"SELECT pg_try_advisory_lock({LOCK})")).scalar():
             time.sleep(LOCK_PAUSE)
         try:
-            for name, index in [found for version, found in CONCURRENTLY.items() if version > before]:
+            for name, index in [(name, index) for version, name, index in CONCURRENTLY if version > before]:
                 if connection.execute(_BROKEN, {"name": name}).first() is not None:  # left by one that was killed
                     connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
                 connection.execute(text(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {index}"))
+            for name in [name for version, name in REPLACED if version > before]:
+                connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
         finally:
             connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
             connection.invalidate()

@@ -1,0 +1,124 @@
+"""Looks for runs that a filter means, each at a bounded number of rows: what is not found by then is looked for next.
+
+A look goes by the index that suits the filter: the run or the replays that it names, the dead letters, what is live;
+else by the primary key, whose ids sort by time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ARRAY, any_, func, select, union_all
+
+from celery_jobs.ids import parse_id
+from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.clock import asked_at
+from celery_jobs.store.tables import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.engine import Connection
+
+    from celery_jobs.store.db import Database
+    from celery_jobs.store.filters import Filter
+
+__all__ = ["LOOKED_AT", "Look"]
+
+LOOKED_AT = 20_000
+"""Rows that one look reads at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Which runs are looked for: newest first, or `upwards` by their ids, oldest first.
+
+    `rows`: that are read at most at once; `end`: the id to stay above, or with `upwards` the last one.
+    """
+
+    db: Database
+    which: Filter
+    rows: int
+    upwards: bool = False
+    end: str | None = None
+
+    def find(self, connection: Connection, limit: int, start: str | None) -> tuple[list[str], str | None]:
+        """At most `limit` ids behind `start`, and where to go on; None: nothing is left behind them."""
+        looked_at, found = self._found(connection, start)
+        ids = list(connection.execute(found.limit(limit)).scalars())
+        return ids, ids[-1] if len(ids) == limit else self._reached(connection, looked_at)
+
+    def count(self, connection: Connection, start: str | None) -> tuple[int, str | None]:
+        """How many there are in the rows behind `start`, and where to go on."""
+        looked_at, found = self._found(connection, start)
+        number = connection.execute(select(func.count()).select_from(found.order_by(None).subquery())).scalar_one()
+        return int(number), self._reached(connection, looked_at)
+
+    def _reached(self, connection: Connection, looked_at: Select[Any]) -> str | None:
+        last = looked_at.with_only_columns(jobs.c.id).offset(self.rows - 1).limit(1)
+        return connection.execute(last).scalar()
+
+    def _found(self, connection: Connection, start: str | None) -> tuple[Select[Any], Select[Any]]:
+        """The rows that are looked at, and the ids of those that are meant."""
+        looked_at = self._in_order(select(jobs).where(*_narrowed(self.db, self.which, connection)), start)
+        rows = looked_at.limit(self.rows).subquery()
+        meant = (rows.c.attempt_number == 1, *self.which.conditions(self.db, rows.c))
+        return looked_at, select(rows.c.id).where(*meant).order_by(self._directed(rows.c.id))
+
+    def _in_order(self, query: Select[Any], start: str | None) -> Select[Any]:
+        """Behind `start` and before the end."""
+        if start is not None:
+            query = query.where(jobs.c.id > start if self.upwards else jobs.c.id < start)
+        if self.end is not None:
+            query = query.where(jobs.c.id <= self.end if self.upwards else jobs.c.id > self.end)
+        return query.order_by(self._directed(jobs.c.id))
+
+    def _directed(self, id: Any) -> Any:
+        return id.asc() if self.upwards else id.desc()
+
+
+def _are_dead(which: Filter) -> bool:
+    """Whether none but dead letters are meant."""
+    died = (which.dead_lettered_after, which.dead_lettered_before) != (None, None)
+    return died or FinalStatus.DEAD_LETTERED in which.states
+
+
+def _narrowed(db: Database, which: Filter, connection: Connection) -> list[ColumnElement[bool]]:
+    """Conditions that an index answers, and that all which are meant fulfil."""
+    if which.original is not None:
+        return [jobs.c.id == parse_id(which.original)]
+    if which.replay_of is not None:
+        return [jobs.c.replay_of == parse_id(which.replay_of)]
+    if _are_dead(which):
+        return [jobs.c.dead_lettered_at.is_not(None), *([] if which.queue is None else [jobs.c.queue == which.queue])]
+    live = _live(which)
+    return [_among(db, which, live)] if live and _are_few(connection, live) else []
+
+
+def _live(which: Filter) -> list[Select[Any]]:
+    """The originals of what waits or runs, where nothing else is meant, in the order of the indexes that find them."""
+    query = select(jobs.c.original_id).where(jobs.c.finished_at.is_(None))
+    of_live, of_unsent = (jobs.c.queue, jobs.c.sent_at), (jobs.c.queue, jobs.c.scheduled_at)
+    if Status.PROCESSING in which.states:  # without what waits in SQL for its time
+        unsent = query.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at())
+        return [query.where(jobs.c.sent_at.is_not(None)).order_by(*of_live), unsent.order_by(*of_unsent)]
+    live = {Status.PENDING, FinalStatus.RETRYING} & which.states or which.ended is False
+    return [query.order_by(*of_live)] if live else []
+
+
+def _are_few(connection: Connection, live: Sequence[Select[Any]]) -> bool:
+    """Few enough to be looked at one and all; else the newest of all jobs are looked at."""
+    some = [select(func.count()).select_from(query.limit(LOOKED_AT + 1).subquery()) for query in live]
+    return sum(connection.execute(query).scalar_one() for query in some) <= LOOKED_AT
+
+
+def _among(db: Database, which: Filter, live: Sequence[Select[Any]]) -> ColumnElement[bool]:
+    asked = [jobs.c.status == state for state in which.states if isinstance(state, Status)]
+    parts = [query.where(*asked).limit(LOOKED_AT).subquery() for query in live]
+    ids = union_all(*(select(part.c.original_id) for part in parts))
+    if db.is_sqlite:
+        return jobs.c.id.in_(ids)
+    # An array is looked up in the primary key. For a join the planner may take all the keys, whose order is asked for.
+    return jobs.c.id == any_(func.array(ids.scalar_subquery(), type_=ARRAY(jobs.c.id.type)))
