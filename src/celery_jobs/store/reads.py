@@ -82,7 +82,7 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
 
 def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
     """Which of these jobs there are, in at most `within` seconds."""
-    with db.reading(within) as connection:
+    with db.asking(within) as connection:
         return {row.id for row in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)))}
 
 
@@ -103,7 +103,7 @@ def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> 
 
 def runs_of(db: Database, original_ids: list[str]) -> list[list[Job]]:
     """The chains of these originals, in their order, each as its attempts; those that are gone left out."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [chain for chain in _chains(connection, original_ids) if chain]
 
 
@@ -116,7 +116,7 @@ def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
 
 def database_time(db: Database) -> datetime:
     """The database's now."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         moment: datetime = connection.execute(select(type_coerce(now(), Timestamp))).scalar_one()
         return moment
 
@@ -137,7 +137,7 @@ def originals(db: Database, which: Filter, limit: int, after: str | None, until:
     query = _originals(db, which).where(jobs.c.id <= until).order_by(jobs.c.id).limit(limit)
     if after is not None:
         query = query.where(jobs.c.id > after)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.id for row in connection.execute(query)]
 
 
@@ -155,7 +155,7 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
         return []
     first, last = (str(UUID(digits.ljust(32, end))) for end in "0f")
     query = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).distinct()
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(query.order_by(jobs.c.original_id.desc()).limit(limit))
         return [row.original_id for row in rows]
 
@@ -163,7 +163,7 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
 def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:
     """The messages that jobs are sent with, by job."""
     query = select(jobs.c.id.label("job_id"), messages).join(messages, jobs.c.message_id == messages.c.id)
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(query.where(jobs.c.id.in_(job_ids)))
         names = Message.__slots__
         return {row.job_id: Message(**{name: row._mapping[name] for name in names}) for row in rows}
@@ -179,7 +179,7 @@ def claim_of(db: Database, job_id: str, lease_token: str) -> Claim | None:
     query = select(*(jobs.c[name] for name in Claim.__slots__)).where(
         jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         row = connection.execute(query).first()
         return None if row is None else Claim(**row._mapping)
 
@@ -187,5 +187,5 @@ def claim_of(db: Database, job_id: str, lease_token: str) -> Claim | None:
 def untold(db: Database, limit: int) -> list[str]:
     """Originals whose verdict Celery has not been told yet, oldest first."""
     query = select(jobs.c.id).where(jobs.c.untold_at.is_not(None)).order_by(jobs.c.untold_at).limit(limit)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.id for row in connection.execute(query)]

@@ -126,7 +126,7 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
 
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Give jobs that their transition has already marked as sent."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(job_ids), jobs.c.sent_at.is_not(None)))
         return [_read(row) for row in rows]
 
@@ -207,7 +207,7 @@ def overdue_queues(db: Database, after: float) -> list[str]:
 
 
 def _names(db: Database, query: Any) -> list[str]:
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.queue for row in connection.execute(query)]
 
 
@@ -216,19 +216,19 @@ def waiting_sent(db: Database, queue: str) -> int:
     query = select(func.count()).where(
         jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= now()
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def in_broker(db: Database, queue: str) -> list[str]:
     """Originals with a job that is pending and has been sent to a queue, oldest first."""
     query = select(jobs.c.original_id).where(jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.original_id for row in connection.execute(query.order_by(jobs.c.id))]
 
 
 def expired(db: Database, limit: int) -> list[str]:
     """Ids of pending jobs whose expiry has passed."""
     query = select(jobs.c.id).where(waiting, jobs.c.expires_at <= now()).limit(limit)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.id for row in connection.execute(query)]
