@@ -139,6 +139,8 @@ class Settings:
     """False: messages keep the priority that Celery gives them, unmarked ones too."""
     database_timeout: float = 2
     """Seconds to reach the database before an enqueue raises StoreUnavailable."""
+    database_pooler: bool = False
+    """True: PostgreSQL is reached through a pooler in transaction mode, as PgBouncer's."""
     callback_secrets: tuple[Secret, ...] = ()
     """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
     callback_retry_delays: tuple[float, ...] = ()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from celery_jobs.ids import new_id
-from celery_jobs.store import endings, reads, services, workers
+from celery_jobs.store import endings, services, workers
 from celery_jobs.store.attempts import Unclaimed
 from celery_jobs.store.attempts import claim as try_claim
 from celery_jobs.store.db import now

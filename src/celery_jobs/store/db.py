@@ -63,12 +63,16 @@ def _utc_now() -> datetime:
 class Database:
     """One jobs database. Connections are made at first use and never shared over a fork.
 
-    `timeout`: seconds to reach it; `clock`: the time of a SQLite file, which has none of its own (a moment in UTC).
+    `timeout`: seconds to reach it; `clock`: the time of a SQLite file, which has none of its own (a moment in UTC);
+    `is_pooled`: it is a server behind a pooler that gives each transaction another session.
     """
 
-    def __init__(self, url: str, timeout: float = 2, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self, url: str, timeout: float = 2, clock: Callable[[], datetime] = _utc_now, is_pooled: bool = False
+    ) -> None:
         self.url: URL = _with_driver(make_url(url))
         self.timeout = timeout
+        self.is_pooled = is_pooled
         self.clock = clock
         self.lends: Lending | None = None
         """What a sandbox makes of a transaction of a caller's own; None: it is joined."""
@@ -100,7 +104,7 @@ class Database:
         if self.is_sqlite:
             self._engine = sqlite_engine(self.url, self.clock)
         else:
-            self._engine = postgresql_engine(self.url, self.timeout, self._room)
+            self._engine = postgresql_engine(self.url, self.timeout, self._room, self.is_pooled)
         self._pid = os.getpid()
 
     def make_room(self, threads: int) -> None:

@@ -34,6 +34,10 @@ STATES = {
 """What is wrong with a database that answers, by the code of its answer."""
 
 
+POOLERS_REFUSAL = "unsupported startup parameter"
+"""What PgBouncer says to who sets up a session as one of its own."""
+
+
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
     """Raise StoreUnavailable or SchemaOutdated for what the driver says; what is a fault of the statement as it is."""
@@ -65,7 +69,8 @@ def was_stale(error: StoreUnavailable) -> bool:
 def _unavailable(url: URL, error: Exception) -> StoreUnavailable:
     cause = getattr(error, "orig", None) or error
     state, said = STATES.get(_code_of(cause), "does not answer"), str(cause).strip()
-    return StoreUnavailable(f"the jobs database {url.render_as_string()} {state}: {said}")
+    hint = " (a pooler's answer: set jobs_database_pooler = True)" if POOLERS_REFUSAL in said else ""
+    return StoreUnavailable(f"the jobs database {url.render_as_string()} {state}: {said}{hint}")
 
 
 def _is_missing_table(error: DBAPIError) -> bool:
