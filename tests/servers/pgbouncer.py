@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.servers.postgres import ServerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import URL
+
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 PLACES = ("/usr/sbin", "/usr/bin", "/usr/local/bin")
@@ -27,7 +30,7 @@ UNPRIVILEGED = "nobody"
 
 CONFIGURATION = """
 [databases]
-* = host={host} port={server_port}
+* = {login}
 
 [pgbouncer]
 listen_addr = {host}
@@ -44,11 +47,7 @@ max_client_conn = 500
 def start_pgbouncer(folder: Path, server_url: str, sessions: int = 4) -> Iterator[str]:
     """Start one in transaction mode, with so many sessions a database, and give its URL; raises ServerUnavailable."""
     program, port, server = _program(), free_port(), make_url(server_url)
-    configuration, log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
-    values = {"host": HOST, "server_port": server.port, "port": port, "sessions": sessions}
-    # Whoever connects is the server's own user, whatever the name.
-    text = CONFIGURATION.format(**values).replace("port=", f"user={server.username} port=")
-    configuration.write_text(text)
+    configuration, log = _write_configuration(server, port, sessions), folder / "pgbouncer.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             tied_to_parent([str(program), str(configuration)], signal.SIGINT, user=_user()),
@@ -64,6 +63,18 @@ def start_pgbouncer(folder: Path, server_url: str, sessions: int = 4) -> Iterato
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
+        shutil.rmtree(configuration.parent)
+
+
+def _write_configuration(server: URL, port: int, sessions: int) -> Path:
+    """Where the pooler's user can read it, which cannot enter the tests' own folders."""
+    folder = Path(tempfile.mkdtemp(prefix="celery-jobs-pgbouncer-"))
+    folder.chmod(0o755)
+    login = {"host": server.host, "port": server.port or 5432, "user": server.username, "password": server.password}
+    words = " ".join(f"{name}={value}" for name, value in login.items() if value is not None)
+    file = folder / "pgbouncer.ini"
+    file.write_text(CONFIGURATION.format(login=words, host=HOST, port=port, sessions=sessions))
+    return file
 
 
 def _program() -> Path:
