@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - the types are read where the program runs, as rules
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from celery_jobs.addresses import AddressPolicy
-from celery_jobs.assertions import Assertion  # noqa: TC001
 from celery_jobs.destinations import Destinations
 from celery_jobs.policy import Level
-from celery_jobs.signing import Secret  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery_jobs.addresses import AddressPolicy
+    from celery_jobs.assertions import Assertion
+    from celery_jobs.signing import Secret
 
 __all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings"]
 
@@ -179,6 +183,8 @@ class Settings:
     @property
     def address_policy(self) -> AddressPolicy:
         """Where requests may go."""
+        from celery_jobs.addresses import AddressPolicy
+
         return AddressPolicy(
             tuple(self.http_allowed_addresses), tuple(self.http_allowed_hosts), tuple(self.http_blocked_ports)
         )
