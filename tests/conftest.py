@@ -20,6 +20,7 @@ from celery_jobs.demo.valkey import ValkeyUnavailable, start_valkey
 from celery_jobs.events import DETAILS, Event, subscribe, unsubscribe
 from celery_jobs.store import postgresql
 from tests.servers.databases import Databases
+from tests.servers.pgbouncer import start_pgbouncer
 from tests.servers.postgres import Postgres, ServerUnavailable, start_postgres
 from tests.servers.rabbitmq import start_rabbitmq
 
@@ -33,6 +34,9 @@ MATRIX_VARIABLE = "CELERY_JOBS_TEST_MATRIX"
 
 FIRST_SHARED_BROKER = 8
 """Its number, apart from the broker databases of other tests, which flush theirs; two for each xdist worker."""
+
+POOLED_SESSIONS = 2
+"""Of the server behind a pooler: fewer than a test has threads, so that they take turns on them."""
 
 MEMORY_BYTES = 4 * 1024**3
 
@@ -173,6 +177,17 @@ def rabbitmq(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
         _skip(pytestconfig, "RabbitMQ", str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pooler(pytestconfig: pytest.Config, postgres: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PgBouncer in transaction mode before the tests' PostgreSQL."""
+    try:
+        with start_pgbouncer(tmp_path_factory.mktemp("pgbouncer"), postgres.server_url, POOLED_SESSIONS) as url:
+            _note(pytestconfig, "PgBouncer", "started for the tests")
+            yield url
+    except ServerUnavailable as error:
+        _skip(pytestconfig, "PgBouncer", str(error))
 
 
 @contextmanager

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from celery_jobs.addresses import AddressPolicy
-from celery_jobs.assertions import read_assertions
 from celery_jobs.destinations import read_destinations
 from celery_jobs.errors import InvalidSettings
 from celery_jobs.policy import parse_level, resolve
 from celery_jobs.rules import RULES, Rule, unknown
 from celery_jobs.settings import LONGEST_ALERT_WINDOW, QueueSettings, Settings
-from celery_jobs.signing import read_secrets
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -74,9 +71,14 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def _check_addresses(accepted: Mapping[str, Any], problems: list[str]) -> None:
-    for name in _POLICY:
+    given = [name for name in _POLICY if accepted.get(f"http_{name}")]
+    if not given:
+        return
+    from celery_jobs.addresses import AddressPolicy  # whose tables take long to make, and most apps name no address
+
+    for name in given:
         try:
-            AddressPolicy(**{name: tuple(accepted.get(f"http_{name}", ()))})
+            AddressPolicy(**{name: tuple(accepted[f"http_{name}"])})
         except ValueError as error:
             problems.append(f"{PREFIX}http_{name}: {error}")
 
@@ -112,6 +114,8 @@ def _queue_values(given: Mapping[str, Any], where: str, problems: list[str]) -> 
     accepted: dict[str, Any] = {}
     _unfold_policy(values, accepted, where, problems)
     if "assertions" in values:
+        from celery_jobs.assertions import read_assertions
+
         accepted["assertions"], faults = read_assertions(values.pop("assertions"))
         problems.extend(f"{where}.assertions{'' if fault.startswith('[') else ': '}{fault}" for fault in faults)
     for name, value in values.items():
@@ -154,18 +158,26 @@ def _check(accepted: dict[str, Any], name: str, value: Any, rule: Rule, problems
         problems.append(f"{prefix}{name}: {rule.expected} is expected, not {but}")
 
 
-_READERS = {"callback_secrets": read_secrets, "alert_urls": read_destinations}
-_TYPES = {n: RULES[t] for n, t in get_type_hints(Settings).items() if t in RULES}
+def _read_secrets(given: Any) -> tuple[Any, list[str]]:
+    from celery_jobs.signing import read_secrets
+
+    return read_secrets(given)
+
+
+_READERS = {"callback_secrets": _read_secrets, "alert_urls": read_destinations}
+_TYPES = {field.name: RULES[str(field.type)] for field in fields(Settings) if field.type in RULES}
 _TYPES["database_url"] = Rule(
     "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",
     lambda v: isinstance(v, str) and re.match(r"^[a-z0-9+]+:/", v) is not None,
 )
 _TYPES["alert_window"] = Rule(
     f"a number of seconds above 0, at most {LONGEST_ALERT_WINDOW:,}",
-    lambda v: RULES[float].accepts(v) and v <= LONGEST_ALERT_WINDOW,
+    lambda v: RULES["float"].accepts(v) and v <= LONGEST_ALERT_WINDOW,
 )
 _SECRET = ("database_url",)
 _QUEUE_TYPES = {
-    n: RULES[t] for n, t in get_type_hints(QueueSettings).items() if n not in ("retry_delays", "assertions")
+    field.name: RULES[str(field.type)]
+    for field in fields(QueueSettings)
+    if field.name not in ("retry_delays", "assertions")
 }
 _READ_APART = ("assertions", "retry_delays", "retry_policy", "max_retries")

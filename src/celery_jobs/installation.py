@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.imports import symbol_by_name
 
-from celery_jobs import beat, events, logs, remote_control
+from celery_jobs import beat, events, logs
 from celery_jobs.plugin import ATTRIBUTE, Plugin
 from celery_jobs.publishing import install_seams
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ensure_installed"]
 
+CELERYS_CONTROL, CONTROL = "celery.app.control:Control", "celery_jobs.remote_control:JobsControl"
 WORKER_STEP = "celery_jobs.worker.step:JobsStep"
 CONSUMER_STEP = "celery_jobs.worker.refusals:Refusals"
 HTTP_JOBS = "celery_jobs.http.task:add_task"
@@ -32,12 +33,20 @@ def _install(app: Celery) -> Plugin:
     if logs.log not in events.subscribers():
         events.subscribe(logs.log)
     install_seams(plugin)
-    remote_control.install(app)
+    _install_remote_control(app)
     app.steps["worker"].add(WORKER_STEP)
     app.steps["consumer"].add(CONSUMER_STEP)
     beat.install(plugin)
     app.on_after_finalize.connect(_add_http_jobs, weak=False)
     return plugin
+
+
+def _install_remote_control(app: Celery) -> None:
+    """By its name, where the app has Celery's own: an app that only enqueues never loads it."""
+    if app.control_cls == CELERYS_CONTROL and "control" not in app.__dict__:
+        app.control_cls = CONTROL
+    else:
+        symbol_by_name("celery_jobs.remote_control:install")(app)
 
 
 def _add_http_jobs(sender: Celery, **_: Any) -> None:

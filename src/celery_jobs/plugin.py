@@ -65,7 +65,8 @@ class Plugin:
     def _database(self) -> Database:
         from celery_jobs.store.db import Database
 
-        return Database(self.settings.database_url, self.settings.database_timeout)
+        settings = self.settings
+        return Database(settings.database_url, settings.database_timeout, is_pooled=settings.database_pooler)
 
     @property
     def db(self) -> Database:

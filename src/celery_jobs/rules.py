@@ -27,29 +27,30 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
-RULES: dict[Any, Rule] = {
-    bool: Rule("True or False", lambda v: isinstance(v, bool)),
-    int: Rule("a whole number above 0", lambda v: _number(v) and isinstance(v, int)),
-    float: Rule("a number above 0", _number),
-    str: Rule("a text", lambda v: isinstance(v, str) and v != ""),
-    tuple[str, ...]: Rule(
+RULES: dict[str, Rule] = {
+    "bool": Rule("True or False", lambda v: isinstance(v, bool)),
+    "int": Rule("a whole number above 0", lambda v: _number(v) and isinstance(v, int)),
+    "float": Rule("a number above 0", _number),
+    "str": Rule("a text", lambda v: isinstance(v, str) and v != ""),
+    "tuple[str, ...]": Rule(
         "a list of texts",
         lambda v: isinstance(v, list | tuple | set | frozenset) and all(isinstance(n, str) and n for n in v),
     ),
-    tuple[int, ...]: Rule(
+    "tuple[int, ...]": Rule(
         "a list of whole numbers above 0",
         lambda v: isinstance(v, list | tuple) and all(_number(n) and isinstance(n, int) for n in v),
     ),
-    tuple[float, ...]: Rule(
+    "tuple[float, ...]": Rule(
         f"a list of numbers above 0, at most {LONGEST_WAIT:,}",
         lambda v: isinstance(v, list | tuple) and all(_number(n) and n <= LONGEST_WAIT for n in v),
     ),
-    float | None: Rule("a number above 0, or None", lambda v: v is None or _number(v)),
-    int | None: Rule(
+    "float | None": Rule("a number above 0, or None", lambda v: v is None or _number(v)),
+    "int | None": Rule(
         f"a whole number from 1 to {MAX_ATTEMPTS}, or None",
         lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MAX_ATTEMPTS),
     ),
 }
+"""By the type of a setting, as it is written."""
 
 
 def unknown(name: str, known: list[str]) -> str:

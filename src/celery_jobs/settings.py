@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - the types are read where the program runs, as rules
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from celery_jobs.addresses import AddressPolicy
-from celery_jobs.assertions import Assertion  # noqa: TC001
 from celery_jobs.destinations import Destinations
 from celery_jobs.policy import Level
-from celery_jobs.signing import Secret  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery_jobs.addresses import AddressPolicy
+    from celery_jobs.assertions import Assertion
+    from celery_jobs.signing import Secret
 
 __all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings"]
 
@@ -139,6 +143,8 @@ class Settings:
     """False: messages keep the priority that Celery gives them, unmarked ones too."""
     database_timeout: float = 2
     """Seconds to reach the database before an enqueue raises StoreUnavailable."""
+    database_pooler: bool = False
+    """True: PostgreSQL is reached through a pooler in transaction mode, as PgBouncer's."""
     callback_secrets: tuple[Secret, ...] = ()
     """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
     callback_retry_delays: tuple[float, ...] = ()
@@ -177,6 +183,8 @@ class Settings:
     @property
     def address_policy(self) -> AddressPolicy:
         """Where requests may go."""
+        from celery_jobs.addresses import AddressPolicy
+
         return AddressPolicy(
             tuple(self.http_allowed_addresses), tuple(self.http_allowed_hosts), tuple(self.http_blocked_ports)
         )

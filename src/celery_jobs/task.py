@@ -175,7 +175,9 @@ def _level_of(cls: type[JobTask]) -> Level:
     problems = [
         f"task {cls.name}: {name} is not an option of a task; did you mean {near[0]}?"
         for name in vars(cls)
-        if name not in _NAMES and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
+        if name[0] != "_"
+        and name not in _NAMES
+        and (near := difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.85))
     ]
     given: Any = cls.no_retry_for
     if not isinstance(given, tuple | list) or not all(map(_is_exception, given)):

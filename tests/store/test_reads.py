@@ -205,7 +205,7 @@ def _one_of_each(db: Database) -> list[str]:
 
 def _filters(ids: list[str], dead: str) -> list[dict[str, Any]]:
     states = [*Status, *FinalStatus]
-    one = [
+    one: list[dict[str, Any]] = [
         {"original": ids[2]},
         {"replay_of": dead},
         {"queue": "mail"},

@@ -1,23 +1,30 @@
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celery_jobs.store.services import age, note, take
+from sqlalchemy import false, true
+
+from celery_jobs.store.services import Turn, age, note, take
 from tests.store.conftest import RACERS, race, shift
 
 if TYPE_CHECKING:
     from celery_jobs.store.db import Database
 
 
+def won(turns: list[Turn | None]) -> list[Turn]:
+    return [turn for turn in turns if turn is not None]
+
+
 def test_the_first_turn_of_all_is_won_by_one_of_sixteen(db: Database) -> None:
-    assert race(*[partial(take, db, "promoter", 60)] * RACERS).count(True) == 1
+    assert len(won(race(*[partial(take, db, "promoter", 60)] * RACERS))) == 1
 
 
 def test_a_turn_is_won_by_one_of_sixteen(db: Database) -> None:
     assert take(db, "promoter", 60)
     shift(db, 61)
-    assert race(*[partial(take, db, "promoter", 60)] * RACERS).count(True) == 1
+    assert len(won(race(*[partial(take, db, "promoter", 60)] * RACERS))) == 1
 
 
 def test_a_turn_comes_once_an_interval(db: Database) -> None:
@@ -39,6 +46,23 @@ def test_a_turn_that_lies_in_the_future_stops_nobody_for_long(db: Database) -> N
     shift(db, -3600)
     assert take(db, "promoter", 60)
     assert not take(db, "promoter", 60)
+
+
+def test_a_turn_knows_how_long_ago_the_one_before_it_was(db: Database) -> None:
+    (first,) = won([take(db, "promoter", 60)])
+    shift(db, 90)
+    take(db, "reaper", 60)
+    (second,) = won([take(db, "promoter", 60)])
+    assert first.since == math.inf
+    assert 90 <= second.since < 100
+
+
+def test_a_turn_says_whether_there_is_anything_to_do(db: Database) -> None:
+    assert [turn.has_work for turn in won([take(db, "a", 1), take(db, "b", 1, true()), take(db, "c", 1, false())])] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_age_of_a_turn_is_known(db: Database) -> None:

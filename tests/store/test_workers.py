@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import math
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import update
 
 from celery_jobs.ids import new_id
-from celery_jobs.store import endings, reads, workers
+from celery_jobs.store import endings, services, workers
 from celery_jobs.store.attempts import Unclaimed
 from celery_jobs.store.attempts import claim as try_claim
 from celery_jobs.store.db import now
@@ -39,9 +41,25 @@ def test_a_worker_that_beats_lives(db: Database) -> None:
 def test_clocks_that_agree_as_far_as_an_answer_tells_are_the_same(
     db: Database, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    theirs = timedelta(seconds=ahead)
-    monkeypatch.setattr(reads, "database_time", lambda _: datetime.now(UTC) - theirs)
-    assert workers.ahead(db) == (pytest.approx(ahead, abs=5) if ahead else 0)
+    ours = SimpleNamespace(now=lambda zone: datetime.now(zone) + timedelta(seconds=ahead))
+    monkeypatch.setattr(workers, "datetime", ours)
+    pulse = heartbeat(db, _worker(db), ["shop"])
+    assert pulse is not None
+    assert pulse.clock_ahead == (pytest.approx(ahead, abs=5) if ahead else 0)
+
+
+def test_a_heartbeat_tells_when_a_callback_is_due_and_when_each_service_ran(db: Database) -> None:
+    worker = _worker(db)
+    pulse = heartbeat(db, worker, ["shop"], ["promoter", "reaper"])
+    assert pulse is not None
+    assert (pulse.callback_in, pulse.ages) == (None, {"promoter": math.inf, "reaper": math.inf})
+    services.take(db, "reaper", 1)
+    complete(db, store(db, callback_url="https://shop.example/hook"))
+    shift(db, 40)
+    pulse = heartbeat(db, worker, ["shop"], ["promoter", "reaper"])
+    assert pulse is not None
+    assert pulse.callback_in == pytest.approx(-40, abs=5)
+    assert pulse.ages == {"promoter": math.inf, "reaper": pytest.approx(40, abs=5)}
 
 
 def test_a_silent_worker_is_declared_dead_and_must_register_anew(db: Database) -> None:

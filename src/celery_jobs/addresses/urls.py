@@ -7,8 +7,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-import idna
-
 from celery_jobs.errors import InvalidUrl
 
 __all__ = ["MOST_URL_CHARACTERS", "Destination", "parse_url", "read_host"]
@@ -139,13 +137,16 @@ def read_host(written: str) -> tuple[str, str | None]:
 
 
 def _encoded(written: str) -> str:
-    name = written[:-1] if written.endswith(".") else written
+    name = (written[:-1] if written.endswith(".") else written).lower()
+    if name.isascii() and "xn--" not in name:
+        return name
+    import idna  # whose tables take long to load
+
     try:
         if not name.isascii():
             if re.search("[\u3002\uff0e\uff61]", name) or len(name) > 253:
                 raise idna.IDNAError
-            return idna.encode(name.lower()).decode()
-        name = name.lower()
+            return idna.encode(name).decode()
         for label in name.split("."):
             if label.startswith("xn--"):
                 idna.ulabel(label)

@@ -11,8 +11,6 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import regex
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -58,6 +56,8 @@ def search(pattern: str, text: str) -> bool:
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> Any:
     """The pattern, compiled; raises `regex.error`."""
+    import regex  # which takes long to load, and most apps have no pattern
+
     return regex.compile(pattern)
 
 
@@ -65,6 +65,8 @@ def fault(pattern: Any) -> str | None:
     """What is wrong with a pattern, in words."""
     if not isinstance(pattern, str) or not 1 <= len(pattern) <= MOST_CHARACTERS:
         return f"a regular expression of 1 to {MOST_CHARACTERS:,} characters is expected, not {pattern!r:.200}"
+    import regex
+
     try:
         compiled(pattern)
     except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:

@@ -87,7 +87,7 @@ def database_without_tls(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """As the connection really is."""
     if plugin.db.is_sqlite:
         return
-    with plugin.db.reading() as connection:
+    with plugin.db.asking() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         clear, address = not driver.pgconn.ssl_in_use, driver.info.hostaddr
@@ -106,7 +106,7 @@ def _shown(plugin: Plugin, setting: str) -> str | None:
     """A setting of PostgreSQL; None elsewhere."""
     if plugin.db.is_sqlite:
         return None
-    with plugin.db.reading() as connection:
+    with plugin.db.asking() as connection:
         return str(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
 
 

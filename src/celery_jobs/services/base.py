@@ -10,7 +10,10 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.store import services
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
     from celery_jobs.plugin import Plugin
+    from celery_jobs.store.services import Turn
 
 __all__ = ["Service"]
 
@@ -47,15 +50,30 @@ class Service(ABC):
         """Take beat's turn; None where another beat or worker has just had it."""
         return self._turn(SAME_TICK)
 
+    @property
+    def overdue_after(self) -> float:
+        """Seconds after the last turn from which on a worker stands in."""
+        return self.interval * OVERDUE
+
     def run_if_overdue(self) -> int | None:
         """Stand in for a beat that does not tick; None where the service is on time."""
-        return self._turn(self.interval * OVERDUE)
+        return self._turn(self.overdue_after)
 
     def _turn(self, age: float) -> int | None:
-        if not services.take(self.plugin.db, self.name, age):
+        turn = services.take(self.plugin.db, self.name, age, self._sign)
+        if turn is None:
             return None
+        handled = self._work(turn) if turn.has_work else 0
+        emit(Kind.SERVICE_RAN, service=self.name, handled=handled)
+        return handled
+
+    @property
+    def _sign(self) -> ColumnElement[bool] | None:
+        """What tells whether there is anything to do; None: only a look does."""
+        return None
+
+    def _work(self, turn: Turn) -> int:
         started = time.monotonic()
         handled = self.run_once()
         services.note(self.plugin.db, self.name, handled, (time.monotonic() - started) * 1000)
-        emit(Kind.SERVICE_RAN, service=self.name, handled=handled)
         return handled

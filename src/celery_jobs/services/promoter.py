@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
-from celery_jobs.store import sends
+from celery_jobs.store import sends, signs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 __all__ = ["Promoter"]
 
@@ -19,6 +24,10 @@ class Promoter(Service):
     def interval(self) -> float:
         """Seconds between two turns."""
         return self.settings.promote_interval
+
+    @property
+    def _sign(self) -> ColumnElement[bool]:
+        return signs.unsent()
 
     def run_once(self) -> int:
         """Send what is due; gives how many jobs went out."""

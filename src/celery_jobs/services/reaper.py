@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
-from celery_jobs.store import endings, services, workers
+from celery_jobs.store import endings, signs, workers
 from celery_jobs.telling import tell, tell_lost
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from celery_jobs.store.services import Turn
 
 __all__ = ["Reaper"]
 
@@ -26,10 +32,13 @@ class Reaper(Service):
         """Seconds between two turns."""
         return self.settings.reap_interval
 
-    def _turn(self, age: float) -> int | None:
-        since = services.age(self.plugin.db).get(self.name, math.inf)
-        self._blind = since > self.settings.worker_timeout / 2
-        return super()._turn(age)
+    @property
+    def _sign(self) -> ColumnElement[bool]:
+        return signs.lost(self.settings.worker_timeout)
+
+    def _work(self, turn: Turn) -> int:
+        self._blind = turn.since > self.settings.worker_timeout / 2
+        return super()._work(turn)
 
     def run_once(self) -> int:
         """Bring back what is lost; gives how many jobs.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from celery_jobs.events import Kind, emit
 from celery_jobs.sending import queue_depth, sender_of
 from celery_jobs.services.base import Service
-from celery_jobs.store import sends, workers
+from celery_jobs.store import sends, signs, workers
 from celery_jobs.telling import expire, tell_untold
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 __all__ = ["Redispatcher"]
 
@@ -22,6 +27,10 @@ class Redispatcher(Service):
     def interval(self) -> float:
         """Seconds between two turns."""
         return self.settings.redispatch_interval
+
+    @property
+    def _sign(self) -> ColumnElement[bool]:
+        return signs.to_repair(self.settings.redispatch_after)
 
     def run_once(self) -> int:
         """Repair lost messages; gives how many jobs were sent again, expired or told."""

@@ -82,7 +82,7 @@ def due(db: Database, queues: Sequence[str] | None = None, but: Sequence[str] = 
         .select_from(names.outerjoin(alerts, alerts.c.queue == names.c.name))
         .where(names.c.name.not_in(but), or_(alerts.c.queue.is_(None), free), or_(alerts.c.report.is_not(None), untold))
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.name for row in connection.execute(query.order_by(names.c.name))]
 
 
@@ -217,12 +217,12 @@ def _close(db: Database, report: Report, values: dict[str, Any]) -> bool:
 def deaths(db: Database, queue: str, within: float, most: int) -> int:
     """How many jobs of the queue were dead-lettered in the last `within` seconds, counted up to `most`."""
     died = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.dead_lettered_at > asked_at(-within)).limit(most)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return int(connection.execute(select(func.count()).select_from(died.subquery())).scalar_one())
 
 
 def failing(db: Database, tries: int) -> list[tuple[str, int]]:
     """The queues whose report was sent at least so many times and reached nobody, and how many times."""
     vain = select(alerts.c.queue, alerts.c.tries).where(alerts.c.report.is_not(None), alerts.c.tries >= tries)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [(row.queue, row.tries) for row in connection.execute(vain.order_by(alerts.c.queue))]

@@ -59,7 +59,7 @@ def unsent(db: Database, limit: int, but: Iterable[str] = ()) -> list[Unsent]:
     wait = seconds_until(jobs.c.callback_at).label("wait")
     query = select(jobs.c.id, jobs.c.original_id, jobs.c.callback_url, wait)
     query = query.where(unsent_callback, ~_is_behind, *(_is_elsewhere(beginning) for beginning in but))
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(query.order_by(jobs.c.callback_at).limit(limit))
         return [Unsent(row.id, row.original_id, row.callback_url, row.wait) for row in rows]
 
@@ -194,5 +194,5 @@ def resend(db: Database, job_id: str) -> bool:
 def overdue(db: Database, after: float) -> int:
     """How many callbacks have been due for more than `after` seconds."""
     query = select(func.count()).where(unsent_callback, jobs.c.callback_at < asked_at(-after))
-    with db.reading() as connection:
+    with db.asking() as connection:
         return int(connection.execute(query).scalar_one())

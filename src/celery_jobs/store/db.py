@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from celery_jobs import failpoints
-from celery_jobs.errors import SchemaOutdated, StoreUnavailable
+from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.store.autocommit import autocommitting
 from celery_jobs.store.clock import now, seconds_until
 from celery_jobs.store.deadlines import deadlines
+from celery_jobs.store.faults import translated, was_stale
 from celery_jobs.store.forks import gate
 from celery_jobs.store.postgresql import make_engine as postgresql_engine
 from celery_jobs.store.sqlite import make_engine as sqlite_engine
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.dialects.postgresql.dml import Insert as PostgresInsert
     from sqlalchemy.dialects.sqlite.dml import Insert as SqliteInsert
+    from sqlalchemy.engine.interfaces import IsolationLevel
 
 __all__ = ["AfterCommit", "Database", "Lending", "insert_into", "now", "seconds_until"]
 
@@ -50,21 +50,6 @@ LONGEST_ANSWER = 60.0
 """Seconds; a server that has not answered a transition by then is lost, and asked again on a new connection."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
-READ_ONLY, INTERNAL = "25006", "XX000"
-CANNOT_NOW = (READ_ONLY, INTERNAL)
-"""What a server answers that takes no writes, as a standby, or whose file system refuses: no fault of the statement.
-
-The driver has no class for them that says so.
-"""
-STATES = {
-    "53100": "is full",
-    "SQLITE_FULL": "is full",
-    READ_ONLY: "takes no writes",
-    "SQLITE_READONLY": "takes no writes",
-    "55P03": "is locked by another transaction",
-}
-"""What is wrong with a database that answers, by the code of its answer."""
-
 
 def insert_into(table: Table, is_sqlite: bool) -> PostgresInsert | SqliteInsert:
     """An INSERT that knows ON CONFLICT."""
@@ -78,12 +63,16 @@ def _utc_now() -> datetime:
 class Database:
     """One jobs database. Connections are made at first use and never shared over a fork.
 
-    `timeout`: seconds to reach it; `clock`: the time of a SQLite file, which has none of its own (a moment in UTC).
+    `timeout`: seconds to reach it; `clock`: the time of a SQLite file, which has none of its own (a moment in UTC);
+    `is_pooled`: it is a server behind a pooler that gives each transaction another session.
     """
 
-    def __init__(self, url: str, timeout: float = 2, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self, url: str, timeout: float = 2, clock: Callable[[], datetime] = _utc_now, is_pooled: bool = False
+    ) -> None:
         self.url: URL = _with_driver(make_url(url))
         self.timeout = timeout
+        self.is_pooled = is_pooled
         self.clock = clock
         self.lends: Lending | None = None
         """What a sandbox makes of a transaction of a caller's own; None: it is joined."""
@@ -115,7 +104,7 @@ class Database:
         if self.is_sqlite:
             self._engine = sqlite_engine(self.url, self.clock)
         else:
-            self._engine = postgresql_engine(self.url, self.timeout, self._room)
+            self._engine = postgresql_engine(self.url, self.timeout, self._room, self.is_pooled)
         self._pid = os.getpid()
 
     def make_room(self, threads: int) -> None:
@@ -144,7 +133,7 @@ class Database:
         """
         with (
             gate,
-            self._translated(),
+            translated(self.url),
             self.engine.connect() as connection,
             self._bounded(connection.connection.driver_connection, within),
             connection.begin(),
@@ -161,7 +150,7 @@ class Database:
             with self.transaction(within) as connection:
                 yield connection
             return
-        with gate, self._translated(), autocommitting(self.engine) as driver, self._bounded(driver, within):
+        with gate, translated(self.url), autocommitting(self.engine) as driver, self._bounded(driver, within):
             yield driver
 
     def _bounded(self, driver: Any, within: float) -> AbstractContextManager[None]:
@@ -170,17 +159,30 @@ class Database:
 
     @contextmanager
     def reading(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
-        """One consistent read, of at most `within` seconds, which blocks nobody."""
-        options = {"sqlite_begin": "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        """One consistent read of several statements, of at most `within` seconds, which blocks nobody."""
+        with self._reading("REPEATABLE READ", within) as connection:
+            yield connection
+
+    @contextmanager
+    def asking(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
+        """The same for one statement, which is consistent by itself: one round trip."""
+        with self._reading("AUTOCOMMIT", within) as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self, level: IsolationLevel, within: float) -> Iterator[Connection]:
         with (
             gate,
-            self._translated(),
+            translated(self.url),
             self.engine.connect() as connection,
             self._bounded(connection.connection.driver_connection, within),
         ):
-            reader = connection.execution_options(**options)
-            with reader.begin():
-                yield reader
+            if self.is_sqlite:
+                connection.execution_options(sqlite_begin="BEGIN")
+            else:
+                connection.execution_options(isolation_level=level)
+            with connection.begin():
+                yield connection
 
     def run(
         self,
@@ -202,7 +204,7 @@ class Database:
                 raise StoreUnavailable(
                     f"the jobs database {self.url.render_as_string()} does not answer (waited {within:g} s)"
                 ) from error.__cause__
-            if not _was_stale(error):
+            if not was_stale(error):
                 raise
         return self._run(transition, until - time.monotonic(), point, alone)
 
@@ -210,7 +212,7 @@ class Database:
         if failpoints.armed is None or point is None:
             with self.alone(within) if alone else self.transaction(within) as connection:
                 return transition(connection)
-        with self._translated():
+        with translated(self.url):
             with self.transaction(within) as connection:
                 failpoints.reach(f"{point}.begun")
                 value = transition(connection)
@@ -242,46 +244,6 @@ class Database:
         """An INSERT that knows ON CONFLICT."""
         return insert_into(table, self.is_sqlite)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (OperationalError, ProgrammingError) as error:
-            if _is_missing_table(error):
-                raise SchemaOutdated(
-                    f"the jobs database {self.url.render_as_string()} has no tables of this version; "
-                    "run: celery -A <your app> jobs migrate"
-                ) from error
-            if isinstance(error, ProgrammingError) and not error.connection_invalidated:
-                raise
-            raise self._unavailable(error) from error
-        except (PoolTimeout, failpoints.Lost) as error:
-            raise self._unavailable(error) from error
-        except DBAPIError as error:
-            if not (error.connection_invalidated or _code_of(error.orig) in CANNOT_NOW):
-                raise
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        cause = getattr(error, "orig", None) or error
-        state, said = STATES.get(_code_of(cause), "does not answer"), str(cause).strip()
-        return StoreUnavailable(f"the jobs database {self.url.render_as_string()} {state}: {said}")
-
 
 def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
-
-
-def _is_missing_table(error: DBAPIError) -> bool:
-    words = ("no such table", "no such column", "has no column named")
-    return _code_of(error.orig) in ("42P01", "42703") or any(word in str(error.orig) for word in words)
-
-
-def _code_of(error: object) -> str:
-    """How the server names an error, or SQLite."""
-    return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", ""))
-
-
-def _was_stale(error: StoreUnavailable) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, failpoints.Lost) or (isinstance(cause, DBAPIError) and cause.connection_invalidated)

@@ -45,7 +45,7 @@ def live_workers(db: Database, silence: float) -> list[LiveWorker]:
     query = select(workers.c.hostname, workers.c.queues).where(
         workers.c.dead_at.is_(None), workers.c.heartbeat_at >= asked_at(-silence)
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [LiveWorker(row.hostname, tuple(row.queues)) for row in connection.execute(query)]
 
 
@@ -77,12 +77,12 @@ def held_by_dead(db: Database) -> dict[str, int]:
 def untold(db: Database, seconds: float) -> int:
     """How many ends Celery has not heard of for so many seconds."""
     some = select(jobs.c.id).where(jobs.c.untold_at < asked_at(-seconds)).limit(MOST).subquery()
-    with db.reading() as connection:
+    with db.asking() as connection:
         return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def _count(db: Database, by: Any, *conditions: ColumnElement[bool]) -> dict[str, int]:
     some = select(func.coalesce(by, "").label("name")).where(*conditions).limit(MOST).subquery()
     query = select(some.c.name, func.count().label("number")).group_by(some.c.name).order_by(some.c.name)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return {row.name: row.number for row in connection.execute(query)}

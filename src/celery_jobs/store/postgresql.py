@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Engine, ExceptionContext
+    from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext
 
 __all__ = ["has_lost_plan", "make_engine"]
 
@@ -17,10 +18,22 @@ KEPT = 5
 FROZEN_CLIENT_MS = 5_000
 
 
-def make_engine(url: URL, timeout: float, room: int) -> Engine:
-    """An engine that waits `timeout` seconds for the server or a lock, and has `room` connections at most."""
+def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) -> Engine:
+    """An engine that waits `timeout` seconds for the server or a lock, and has `room` connections at most.
+
+    `is_pooled`: a pooler between gives each transaction another of the server's sessions.
+    """
     sizes = {"pool_size": KEPT, "max_overflow": room - KEPT}
-    engine = create_engine(url, connect_args=_arguments(timeout), pool_timeout=timeout, **sizes)
+    limits, arguments = _limits(timeout), _arguments(timeout)
+    if is_pooled:
+        # What is set in a session, or prepared, would be left to whoever has it next, and be missing in ours.
+        arguments["prepare_threshold"] = None
+    else:
+        session = {"timezone": "UTC", **limits}
+        arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
+    engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, **sizes)
+    if is_pooled:
+        event.listen(engine, "begin", partial(_limit_transaction, limits))
     event.listen(engine, "handle_error", _replace_without_plan)
     event.listen(engine, "reset", _leave_autocommit)
     return engine
@@ -53,17 +66,22 @@ def _leave_autocommit(driver: Any, record: object, state: object) -> None:
         driver.autocommit = False
 
 
+def _limit_transaction(limits: dict[str, int], connection: Connection) -> None:
+    """Say for one transaction what is said of the session elsewhere."""
+    driver: Any = connection.connection.driver_connection
+    if not driver.autocommit:
+        connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.items()))
+
+
+def _limits(timeout: float) -> dict[str, int]:
+    """A process that is stopped inside a transaction must not hold its locks for ever, nor anybody wait for them."""
+    return {"idle_in_transaction_session_timeout": FROZEN_CLIENT_MS, "lock_timeout": int(timeout * 1000)}
+
+
 def _arguments(timeout: float) -> dict[str, Any]:
-    session = {
-        "timezone": "UTC",
-        # A process that is stopped inside a transaction must not hold its locks for ever, nor anybody wait for them.
-        "idle_in_transaction_session_timeout": FROZEN_CLIENT_MS,
-        "lock_timeout": int(timeout * 1000),
-    }
     return {
         "connect_timeout": max(2, int(timeout)),
         "tcp_user_timeout": int(timeout * 1000),
         "keepalives_idle": 30,
         "application_name": "celery-jobs",
-        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
     }

@@ -87,7 +87,7 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
 
 def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
     """Which of these jobs there are, in at most `within` seconds."""
-    with db.reading(within) as connection:
+    with db.asking(within) as connection:
         return {row.id for row in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)))}
 
 
@@ -117,7 +117,7 @@ def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> 
 
 def runs_of(db: Database, original_ids: list[str]) -> list[list[Job]]:
     """The chains of these originals, in their order, each as its attempts; those that are gone left out."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [chain for chain in _chains(connection, original_ids) if chain]
 
 
@@ -130,7 +130,7 @@ def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
 
 def database_time(db: Database) -> datetime:
     """The database's now."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         moment: datetime = connection.execute(select(type_coerce(now(), Timestamp))).scalar_one()
         return moment
 
@@ -171,14 +171,14 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
     newest = select(jobs.c.original_id).where(jobs.c.id >= first, jobs.c.id <= last).order_by(jobs.c.id.desc())
     some = newest.limit(looks.LOOKED_AT).subquery()
     query = select(some.c.original_id).distinct().order_by(some.c.original_id.desc()).limit(limit)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return list(connection.execute(query).scalars())
 
 
 def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:
     """The messages that jobs are sent with, by job."""
     query = select(jobs.c.id.label("job_id"), messages).join(messages, jobs.c.message_id == messages.c.id)
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(query.where(jobs.c.id.in_(job_ids)))
         names = Message.__slots__
         return {row.job_id: Message(**{name: row._mapping[name] for name in names}) for row in rows}
@@ -194,7 +194,7 @@ def claim_of(db: Database, job_id: str, lease_token: str) -> Claim | None:
     query = select(*(jobs.c[name] for name in Claim.__slots__)).where(
         jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         row = connection.execute(query).first()
         return None if row is None else Claim(**row._mapping)
 
@@ -202,5 +202,5 @@ def claim_of(db: Database, job_id: str, lease_token: str) -> Claim | None:
 def untold(db: Database, limit: int) -> list[str]:
     """Originals whose verdict Celery has not been told yet, oldest first."""
     query = select(jobs.c.id).where(jobs.c.untold_at.is_not(None)).order_by(jobs.c.untold_at).limit(limit)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.id for row in connection.execute(query)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.engine import Connection, Row
 
     from celery_jobs.store.db import Database
@@ -33,6 +34,7 @@ __all__ = [
     "fire",
     "hold",
     "in_broker",
+    "late_queues",
     "mark_unsent",
     "overdue_queues",
     "take_due",
@@ -131,7 +133,7 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
 
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Give jobs that their transition has already marked as sent."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(job_ids), jobs.c.sent_at.is_not(None)))
         return [_read(row) for row in rows]
 
@@ -207,15 +209,20 @@ def unsent_queues(db: Database) -> list[str]:
 
 def overdue_queues(db: Database, after: float) -> list[str]:
     """Names of the queues with jobs that were sent `after` seconds ago and nobody has claimed."""
+    return _listed(db, late_queues(after))
+
+
+def late_queues(after: float) -> Select[tuple[str]]:
+    """The same, to be asked within another statement."""
     names = queue_names(jobs.c.finished_at.is_(None))
     late = (jobs.c.sent_at < asked_at(-after), jobs.c.scheduled_at < asked_at(-after))
     # The oldest of each, rather than whether there is one: only an index gives it, where EXISTS would read a table.
     oldest = select(jobs.c.sent_at).where(jobs.c.queue == names.c.name, waiting, *late).order_by(jobs.c.sent_at)
-    return _listed(db, select(names.c.name).where(oldest.limit(1).scalar_subquery().is_not(None)))
+    return select(names.c.name).where(oldest.limit(1).scalar_subquery().is_not(None))
 
 
 def _listed(db: Database, query: Any) -> list[str]:
-    with db.reading() as connection:
+    with db.asking() as connection:
         return list(connection.execute(query).scalars())
 
 
@@ -224,7 +231,7 @@ def waiting_sent(db: Database, queue: str, most: int) -> int:
     some = select(jobs.c.id).where(
         jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= asked_at()
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return int(connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one())
 
 

@@ -159,7 +159,7 @@ def error_groups(db: Database, limit: int) -> list[ErrorGroup]:
         .order_by(number.desc(), *key)
         .limit(limit)
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [ErrorGroup(**row._mapping) for row in connection.execute(query)]
 
 

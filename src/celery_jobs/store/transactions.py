@@ -133,7 +133,7 @@ _identities: WeakKeyDictionary[Database, Any] = WeakKeyDictionary()
 
 
 def _own_identity(db: Database) -> Any:
-    with db.reading() as own:
+    with db.asking() as own:
         _identities[db] = _identity(own)
     return _identities[db]
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, union_all, update
+from sqlalchemy import bindparam, delete, func, select, type_coerce, union_all, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import Status
-from celery_jobs.store import endings, reads
+from celery_jobs.store import endings
 from celery_jobs.store.attempts import UNCLAIMED
 from celery_jobs.store.clock import asked_at
-from celery_jobs.store.db import now
-from celery_jobs.store.tables import jobs, workers
+from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.prepared import Prepared
+from celery_jobs.store.services import age_of
+from celery_jobs.store.tables import Timestamp, jobs, unsent_callback, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +29,14 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
 
 __all__ = [
-    "ahead",
+    "Pulse",
     "bury",
     "dead",
     "declare_dead",
     "forget",
     "heartbeat",
     "held",
+    "leaseless",
     "leases_run_out",
     "live_queues",
     "name_for",
@@ -41,13 +45,18 @@ __all__ = [
 ]
 
 
-def ahead(db: Database) -> float:
-    """Seconds that this process's wall clock is ahead of the database's, which alone judges; below 0: behind.
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a heartbeat brings back for the worker's threads, so that none of them asks for itself.
 
-    At least so many: clocks that agree as far as an answer can tell are the same, and moments are left as they are.
+    `clock_ahead`: seconds that this process's wall clock is ahead of the database's, below 0: behind;
+    `callback_in`: seconds until a callback is due, below 0: it is, None: there is none;
+    `ages`: seconds since each service last ran, infinite where it never did.
     """
-    asked, theirs, answered = datetime.now(UTC), reads.database_time(db), datetime.now(UTC)
-    return (min(max(theirs, asked), answered) - theirs).total_seconds()
+
+    clock_ahead: float
+    callback_in: float | None
+    ages: dict[str, float]
 
 
 def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> str:
@@ -70,14 +79,43 @@ def register(db: Database, hostname: str, pid: int, queues: Sequence[str]) -> st
     return db.run(transition)
 
 
-def heartbeat(db: Database, worker: str, queues: Sequence[str]) -> bool:
-    """Say that the worker lives; False where it has been declared dead and must register anew."""
+def heartbeat(db: Database, worker: str, queues: Sequence[str], services: Sequence[str] = ()) -> Pulse | None:
+    """Say that the worker lives, in one statement; None where it has been declared dead and must register anew.
+
+    `services`: names of those whose ages are to be told.
+    """
+    statement = _heartbeat(tuple(services))
+    asked = datetime.now(UTC)
+    beat = db.run(lambda connection: statement.first(connection, {"by": worker, "consumed": list(queues)}), alone=True)
+    if beat is None:
+        return None
+    ages = (beat[f"age_{n}"] for n in range(len(services)))
+    known = {name: math.inf if age is None else age for name, age in zip(services, ages, strict=True)}
+    return Pulse(_ahead(asked, beat["moment"], datetime.now(UTC)), beat["callback_in"], known)
+
+
+@cache
+def _heartbeat(services: tuple[str, ...]) -> Prepared:
+    callback_in = select(seconds_until(func.min(jobs.c.callback_at))).where(unsent_callback).scalar_subquery()
     statement = (
         update(workers)
-        .where(workers.c.id == worker, workers.c.dead_at.is_(None))
-        .values(heartbeat_at=now(), queues=list(queues))
+        .where(workers.c.id == bindparam("by", type_=workers.c.id.type), workers.c.dead_at.is_(None))
+        .values(heartbeat_at=now(), queues=bindparam("consumed", type_=workers.c.queues.type))
+        .returning(
+            type_coerce(now(), Timestamp).label("moment"),
+            callback_in.label("callback_in"),
+            *(age_of(name).label(f"age_{n}") for n, name in enumerate(services)),
+        )
     )
-    return db.run(lambda connection: bool(connection.execute(statement).rowcount == 1))
+    return Prepared(lambda is_sqlite: statement)
+
+
+def _ahead(asked: datetime, theirs: datetime, answered: datetime) -> float:
+    """Seconds by the clock of who asked: at least so many.
+
+    Clocks that agree as far as an answer can tell are the same, and moments are left as they are.
+    """
+    return (min(max(theirs, asked), answered) - theirs).total_seconds()
 
 
 def declare_dead(db: Database, silence: float) -> list[str]:
@@ -103,7 +141,7 @@ _dead = select(workers.c.id).where(workers.c.dead_at.is_not(None))
 
 def dead(db: Database) -> set[str]:
     """Ids of the workers that have been declared dead and still hold jobs."""
-    with db.reading() as connection:
+    with db.asking() as connection:
         return {row.id for row in connection.execute(_dead)}
 
 
@@ -115,7 +153,7 @@ def name_for(db: Database, worker: str | None) -> str | None:
         .order_by((workers.c.id == worker).desc(), workers.c.heartbeat_at.desc())
         .limit(1)
     )
-    with db.reading() as connection:
+    with db.asking() as connection:
         return connection.execute(query).scalar()
 
 
@@ -132,17 +170,21 @@ def held(*columns: Any, where: Sequence[ColumnElement[bool]]) -> CompoundSelect[
 def running(db: Database, worker: str, limit: int) -> list[str]:
     """Ids of the jobs that a worker holds."""
     query = held(jobs.c.id, where=[jobs.c.worker == worker]).limit(limit)
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [row.id for row in connection.execute(query)]
 
 
 def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
     """Ids and lease tokens of processing jobs whose lease is over and whose worker nobody knows to live."""
+    with db.asking() as connection:
+        return [(row.id, row.lease_token) for row in connection.execute(leaseless().limit(limit))]
+
+
+def leaseless() -> CompoundSelect[Any]:
+    """Ids and lease tokens of such jobs."""
     alive = select(workers.c.id).where(workers.c.dead_at.is_(None))
     nobodys = jobs.c.worker.is_(None) | jobs.c.worker.not_in(alive)
-    query = held(jobs.c.id, jobs.c.lease_token, where=[jobs.c.lease_expires_at < asked_at(), nobodys]).limit(limit)
-    with db.reading() as connection:
-        return [(row.id, row.lease_token) for row in connection.execute(query)]
+    return held(jobs.c.id, jobs.c.lease_token, where=[jobs.c.lease_expires_at < asked_at(), nobodys])
 
 
 def forget(db: Database, worker: str) -> list[str]:
@@ -171,5 +213,5 @@ def bury(db: Database, worker: str, silence: float) -> None:
 def live_queues(db: Database) -> set[str]:
     """Names of the queues that a living worker of ours consumes."""
     query = select(workers.c.queues).where(workers.c.dead_at.is_(None))
-    with db.reading() as connection:
+    with db.asking() as connection:
         return {name for row in connection.execute(query) for name in row.queues}

@@ -21,6 +21,6 @@ __all__ = ["all_runs"]
 def all_runs(db: Database) -> list[Run]:
     """The runs, oldest first, whatever has become of them."""
     query = select(*(jobs.c[name] for name in JOB_COLUMNS)).order_by(jobs.c.original_id, jobs.c.attempt_number)
-    with db.reading() as connection:
+    with db.asking() as connection:
         rows = [Job(**row._mapping) for row in connection.execute(query)]
     return [make_run(list(chain)) for _, chain in groupby(rows, key=lambda job: job.original_id)]

@@ -64,5 +64,5 @@ def _waiting(queue: str | None) -> Any:
 
 
 def _read(db: Database, query: Any) -> list[Waiting]:
-    with db.reading() as connection:
+    with db.asking() as connection:
         return [Waiting(**row._mapping) for row in connection.execute(query)]

@@ -17,22 +17,36 @@ from celery_jobs.worker.request import JobRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celery.worker import WorkController
+
     from celery_jobs.plugin import Plugin
+    from celery_jobs.store.workers import Pulse
+    from celery_jobs.worker.messenger import Messenger
+    from celery_jobs.worker.stand_in import StandIn
 
 __all__ = ["Heart"]
 
 
 class Heart:
-    """Keeps the worker's row alive, and does what the event loop could not while the database was away."""
+    """Keeps the worker's row alive, and does what the event loop could not while the database was away.
 
-    def __init__(self, plugin: Plugin, hostname: str, queues: list[str], time_limit: float | None = None) -> None:
+    Each beat brings back what the messenger and the stand-in have to know: with nothing to do they ask nothing.
+    """
+
+    def __init__(
+        self, plugin: Plugin, worker: WorkController, queues: list[str], messenger: Messenger, stand_in: StandIn
+    ) -> None:
         self.plugin = plugin
-        self.time_limit = time_limit
-        self.hostname = hostname
+        self.time_limit = worker.time_limit
+        self.hostname = worker.hostname
+        self.messenger = messenger
+        self.stand_in = stand_in
         self.queues = queues
         self.worker_id = ""
         self.clock_ahead = 0.0
         """Seconds that this machine's wall clock is ahead of the database's."""
+        self._pause = 0.0
+        """Seconds to the next beat."""
         self._postponed: list[Callable[[], object]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="celery-jobs-heart", daemon=True)
@@ -41,7 +55,8 @@ class Heart:
         """Register, waiting for a database that is away, and begin to beat; raises SchemaOutdated."""
         self.plugin.await_db()
         self._register()
-        self.clock_ahead = workers.ahead(self.plugin.db)
+        self._heartbeat()
+        self._pause = min(self.plugin.settings.heartbeat_interval, self.stand_in.first_look_in)
         self._thread.start()
 
     def stop(self) -> None:
@@ -64,7 +79,7 @@ class Heart:
         self.worker_id = workers.register(self.plugin.db, self.hostname, os.getpid(), self.queues)
 
     def _beat(self) -> None:
-        while not self._stopping.wait(self.plugin.settings.heartbeat_interval):
+        while not self._stopping.wait(self._pause):
             for act in (self._say_alive, self._do_postponed, self._end_runaways):
                 try:
                     act()
@@ -72,9 +87,20 @@ class Heart:
                     emit(Kind.SERVICE_FAILED, service="heartbeat", error=str(error))
 
     def _say_alive(self) -> None:
-        if not workers.heartbeat(self.plugin.db, self.worker_id, self.queues):
+        pulse = self._heartbeat()
+        if pulse is None:
             self._register()
-        self.clock_ahead = workers.ahead(self.plugin.db)
+            return
+        interval = self.plugin.settings.heartbeat_interval
+        if pulse.callback_in is not None and pulse.callback_in < interval:
+            self.messenger.ring()
+        self._pause = min(interval, self.stand_in.look(pulse.ages))
+
+    def _heartbeat(self) -> Pulse | None:
+        pulse = workers.heartbeat(self.plugin.db, self.worker_id, self.queues, self.stand_in.names)
+        if pulse is not None:
+            self.clock_ahead = pulse.clock_ahead
+        return pulse
 
     def _end_runaways(self) -> None:
         """End what runs on past its hard limit in a pool without limits."""

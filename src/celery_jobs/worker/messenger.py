@@ -1,7 +1,7 @@
 """The messenger: sends the callbacks that are due, in threads of the worker's parent (semantics.md section 8).
 
-It looks when a request of this worker has ended, and now and then for what others have left: a reaper, a caller that
-cancelled, a worker that died. It holds no place in the pool and needs no broker.
+It looks when a request of this worker has ended, and when a heartbeat says that something is due which others have
+left: a reaper, a caller that cancelled, a worker that died. It holds no place in the pool and needs no broker.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Messenger:
         self._thread.start()
 
     def ring(self) -> None:
-        """Look soon: an attempt has ended here that may have a callback."""
+        """Look soon: an attempt has ended here that may have a callback, or others have left one."""
         self._bell.set()
 
     def stop(self) -> None:
@@ -102,7 +102,7 @@ class Messenger:
             looked_at = time.monotonic()
             sent, more_in = self._look()
             sent_at = looked_at if sent else sent_at
-            self._bell.wait(min(more_in, self.plugin.settings.heartbeat_interval))
+            self._bell.wait(None if more_in == math.inf else more_in)
             self._bell.clear()
             pause = BREATH if looked_at - sent_at < ACTIVE else PAUSE
             self._freed.wait(max(0.0, looked_at + min(pause, more_in) - time.monotonic()))

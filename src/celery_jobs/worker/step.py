@@ -45,9 +45,9 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if isinstance(worker.pool, ThreadPool):
             self.plugin.unchecked_db.make_room(worker.concurrency + OWN_THREADS)
         queues = list(worker.app.amqp.queues.consume_from)
-        self.heart = self.plugin.heart = Heart(self.plugin, worker.hostname, queues, worker.time_limit)
         self.stand_in = StandIn(self.plugin)
         self.messenger = self.plugin.messenger = Messenger(self.plugin)
+        self.heart = self.plugin.heart = Heart(self.plugin, worker, queues, self.messenger, self.stand_in)
         self.heart.start()
         emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()

@@ -90,6 +90,12 @@ def _build_indexes(db: Database) -> None:
     before = current(db)
     if before is None:
         return
+    if db.is_pooled and before in VERSIONS[:-1]:
+        raise SchemaOutdated(
+            f"the jobs database {db.url.render_as_string()} is behind a pooler, through which indexes cannot be built "
+            "beside those who write; migrate it with jobs_database_url leading to the server itself, and "
+            "jobs_database_pooler = False"
+        )
     with db.transaction() as connection:
         connection.execute(WAIT_BRIEFLY)
         for column in [found for version, found in COLUMNS.items() if version > before]:
