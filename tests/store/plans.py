@@ -77,7 +77,8 @@ _KINDS: dict[str, dict[str, str]] = {
     },
     "sent": {
         "status": "'pending'",
-        "expires_at": f"CASE WHEN n < {FIRST['sent'] + EXPIRED} THEN at WHEN n % 9 = 0 THEN timestamptz '9999-01-01' END",
+        "expires_at": f"CASE WHEN n < {FIRST['sent'] + EXPIRED} THEN at "
+        "WHEN n % 9 = 0 THEN timestamptz '9999-01-01' END",
     },
     "claimed": {
         "status": "'processing'",

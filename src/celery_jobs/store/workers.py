@@ -15,6 +15,7 @@ from celery_jobs.store import endings, reads
 from celery_jobs.store.attempts import UNCLAIMED
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.tables import jobs, workers
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def running(db: Database, worker: str, limit: int) -> list[str]:
     """Ids of the jobs that a worker holds."""
     query = held(jobs.c.id, where=[jobs.c.worker == worker]).limit(limit)
     with db.reading() as connection:
+        by_index(connection)
         return [row.id for row in connection.execute(query)]
 
 
@@ -142,6 +144,7 @@ def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
     nobodys = jobs.c.worker.is_(None) | jobs.c.worker.not_in(alive)
     query = held(jobs.c.id, jobs.c.lease_token, where=[jobs.c.lease_expires_at < asked_at(), nobodys]).limit(limit)
     with db.reading() as connection:
+        by_index(connection)
         return [(row.id, row.lease_token) for row in connection.execute(query)]
 
 
@@ -151,6 +154,7 @@ def forget(db: Database, worker: str) -> list[str]:
 
 
 def _forget(worker: str, connection: Connection) -> list[str]:
+    by_index(connection)
     its = (jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
     found = jobs.c.id.in_(connection.execute(held(jobs.c.id, where=its)).scalars().all())
     unasked = update(jobs).where(found, *its, jobs.c.cancel_requested_at.is_(None))
