@@ -51,7 +51,7 @@ class Look:
     def find(self, connection: Connection, limit: int, start: str | None) -> tuple[list[str], str | None]:
         """At most `limit` ids behind `start`, and where to go on; None: nothing is left behind them."""
         looked_at, few = self._looked_at(connection, start)
-        for rows in (self.rows,) if few else (min(FIRST_LOOKED_AT, self.rows), self.rows):
+        for rows in (self.rows,) if few else (FIRST_LOOKED_AT, self.rows):
             ids = list(connection.execute(self._among(looked_at, rows).limit(limit)).scalars())
             if len(ids) == limit:
                 return ids, ids[-1]
