@@ -53,6 +53,7 @@ def test_list_goes_on_where_a_page_ends_early(app: Celery, run: Run, monkeypatch
     rare = app.tasks["cli.add"].apply_async((1,), queue="rare")
     for n in range(5):
         app.tasks["cli.add"].delay(n)
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 1)
     monkeypatch.setattr(looks, "LOOKED_AT", 2)
     assert listed(run, "--queue", "rare", "--limit", "1") == [rare.job_id]
     assert run("list", "--queue", "none").stdout == "no jobs match\n"
@@ -62,6 +63,7 @@ def test_list_goes_on_where_a_page_ends_early(app: Celery, run: Run, monkeypatch
 def test_list_does_not_go_on_to_what_is_a_day_too_old(app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         app.tasks["cli.add"].delay(n)
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 1)
     monkeypatch.setattr(looks, "LOOKED_AT", 2)
     assert run("list", "--since", "1h", "--queue", "none").stderr == ""
     monkeypatch.setattr(runs, "made_at", lambda id: datetime.now(UTC) - timedelta(hours=26))

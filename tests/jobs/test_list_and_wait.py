@@ -58,6 +58,7 @@ def test_a_page_ends_early_where_no_more_is_among_so_many_jobs(doors: Jobs, monk
     (rare,) = made(doors, 1, queue="rare")
     made(doors, 7)
     assert [(list(page), page.partial) for page in pages(doors, 5, task="none")] == [([], False)]
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 1)
     monkeypatch.setattr(looks, "LOOKED_AT", 3)
     found = pages(doors, 5, queue="rare")
     assert [page.partial for page in found] == [True, True, False]
@@ -69,6 +70,7 @@ def test_bulk_verbs_go_on_where_a_look_has_ended(doors: Jobs, monkeypatch: pytes
     first = made(doors, 2, queue="rare")
     made(doors, 7)
     last = made(doors, 2, queue="rare")
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 1)
     monkeypatch.setattr(looks, "LOOKED_AT", 3)
     preview = doors.preview("cancel", queue="rare")
     assert (preview.matched, [run.id for run in preview.sample]) == (4, [*first, *last])

@@ -54,6 +54,7 @@ _COMMON = {
 _DIED = f"n % {EACH_DEAD} = 0"
 _KINDS: dict[str, dict[str, str]] = {
     "ended": {
+        "queue": f"CASE WHEN n % {10 * EACH_DEAD} = 0 THEN 'rare' ELSE 'q' || n % {QUEUES} END",
         "started_at": "at",
         "finished_at": "at + interval '1 s'",
         "ended_at": "at + interval '1 s'",
@@ -77,8 +78,8 @@ _KINDS: dict[str, dict[str, str]] = {
     },
     "sent": {
         "status": "'pending'",
-        "expires_at": f"CASE WHEN n < {FIRST['sent'] + EXPIRED} THEN at"
-        " WHEN n % 9 = 0 THEN timestamptz '9999-01-01' END",
+        "expires_at": f"CASE WHEN n < {FIRST['sent'] + EXPIRED} THEN at "
+        "WHEN n % 9 = 0 THEN timestamptz '9999-01-01' END",
     },
     "claimed": {
         "status": "'processing'",
@@ -137,6 +138,11 @@ class Rehearsal(Database):
             connection.rollback()
 
     @contextmanager
+    def asking(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:
+        with self.reading(within) as connection:
+            yield connection
+
+    @contextmanager
     def alone(self, within: float = LONGEST_ANSWER) -> Iterator[Any]:
         with self.transaction(within) as connection:
             yield connection
@@ -146,7 +152,8 @@ class Rehearsal(Database):
 class Reading:
     """What some statements have read of the jobs and their messages: by which indexes, and how many rows."""
 
-    statements: int = 0
+    by_index: bool = False
+    """Whether it had forbidden the planner to read tables."""
     indexes: set[str] = field(default_factory=set)
     scans: list[str] = field(default_factory=list)
     rows: int = 0
@@ -170,13 +177,15 @@ def reading(db: Database, act: Callable[[], Any]) -> Reading:
     found = Reading()
 
     def explain(connection: Any, _: Any, statement: str, parameters: Any, __: Any, many: bool) -> None:
+        if statement == "SET LOCAL enable_seqscan = off":
+            found.by_index = True
+            return
         cursor = connection.connection.cursor()
         cursor.execute("SAVEPOINT explained")
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters[0] if many else parameters)
         found.add(cursor.fetchone()[0][0]["Plan"])
         cursor.execute("ROLLBACK TO SAVEPOINT explained")
         cursor.close()
-        found.statements += 1
 
     event.listen(db.engine, "before_cursor_execute", explain)
     try:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.rows import Claim
     from tests.servers.databases import Databases
 
-LOOKED_AT = 200
+FIRST_LOOKED_AT, LOOKED_AT = 50, 200
 SENT = FIRST["claimed"] - FIRST["sent"]
 CLAIMED = FIRST["end"] - FIRST["claimed"]
 CLAIMS = 40
@@ -141,20 +141,27 @@ LIMIT = 25
 PAGE = 3 * (LIMIT + 1)
 """Rows that a full page reads: those that it finds, and each again with its chain's others."""
 
+BOUND = FIRST_LOOKED_AT + 2 * LOOKED_AT
+"""Rows that a page without anything to find reads, its cursor included."""
+
 PAGES: dict[str, tuple[dict[str, Any], set[str], int]] = {
     "all": ({}, ONE, PAGE),
-    "queue": ({"queue": "later"}, ONE, 2 * LOOKED_AT),
-    "final_status": ({"final_status": "success"}, ONE, 2 * LOOKED_AT),
+    "queue": ({"queue": "later"}, ONE, BOUND),
+    "final_status": ({"final_status": "success"}, ONE, BOUND),
     "original": ({"original": OLD}, ONE, 6),
     "replay_of": ({"replay_of": number(1)}, {"jobs_replays"}, 5 * REPLAYS),
     "dead": ({"status": "DEAD"}, {"jobs_letters"}, PAGE),
-    "dead of a queue": ({"final_status": "dead_lettered", "queue": "q1"}, {"jobs_letters_of"}, LOOKED_AT + PAGE),
-    "dead of a task": ({"status": "DEAD", "task": "shop.t3"}, set(), 2 * LOOKED_AT + PAGE),
-    "dead with an error": ({"status": "DEAD", "error": "no such text"}, set(), 2 * LOOKED_AT),
-    "dead since": ({"dead_lettered_after": NOW}, {"jobs_letters"}, 2 * LOOKED_AT),
+    "dead of a queue": (
+        {"final_status": "dead_lettered", "queue": "rare"},
+        {"jobs_letters_of"},
+        FIRST_LOOKED_AT + PAGE,
+    ),
+    "dead of a task": ({"status": "DEAD", "task": "shop.t3"}, set(), BOUND + PAGE),
+    "dead with an error": ({"status": "DEAD", "error": "no such text"}, set(), BOUND),
+    "dead since": ({"dead_lettered_after": NOW}, {"jobs_letters"}, BOUND),
     "processing": ({"status": "processing"}, ONE, 6 * LOOKED_AT),
     **{
-        " ".join(where): (where, ONE, 2 * LOOKED_AT + PAGE)
+        " ".join(where): (where, ONE, BOUND + PAGE)
         for where in (
             {"task": "none"},
             {"tag": "customer:42"},
@@ -170,6 +177,7 @@ PAGES: dict[str, tuple[dict[str, Any], set[str], int]] = {
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is bounded ends early."""
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", FIRST_LOOKED_AT)
     monkeypatch.setattr(looks, "LOOKED_AT", LOOKED_AT)
 
 
@@ -183,6 +191,19 @@ def test_a_query_reads_what_it_gives_by_its_index(full: Rehearsal, name: str) ->
 def test_a_page_reads_a_bounded_number_of_rows(full: Rehearsal, name: str) -> None:
     where, indexes, most = PAGES[name]
     _expect(full, lambda: reads.runs(full, Filter(**where), LIMIT), indexes, most)
+
+
+LIVE = ("waiting_sent", "running", "leases_run_out", "forget", "used_up", "held_by_dead", "queues", "error_groups")
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_what_the_planner_would_read_the_table_for_is_read_by_index(full: Rehearsal, name: str) -> None:
+    assert reading(full, partial(QUERIES[name][0], full)).by_index
+
+
+@pytest.mark.parametrize("where", [{"status": "pending"}, {"status": "processing"}, {"ended": False}], ids=str)
+def test_so_is_a_page_of_what_is_live(full: Rehearsal, where: dict[str, Any]) -> None:
+    assert reading(full, lambda: reads.runs(full, Filter(**where), LIMIT)).by_index
 
 
 def _expect(db: Database, act: Callable[[], Any], indexes: set[str], most: int) -> None:

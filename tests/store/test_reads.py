@@ -222,6 +222,7 @@ def test_short_looks_find_what_a_long_one_finds(db: Database, monkeypatch: pytes
     filters = _filters(ids, dead)
     whole = [_listed(db, **which) for which in filters]
     assert sorted(whole[0]) == ids
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 1)
     monkeypatch.setattr(looks, "LOOKED_AT", 2)
     monkeypatch.setattr(reads, "COUNTED", 3)
     for which, expected in zip(filters, whole, strict=True):
@@ -250,6 +251,7 @@ def _upwards(db: Database, which: Filter, until: str) -> list[str]:
 
 def test_a_page_of_what_is_not_among_the_newest_is_partial(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     rare, *others = [store(db, queue=queue) for queue in ("rare", *[QUEUE] * 5)]
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 2)
     monkeypatch.setattr(looks, "LOOKED_AT", 4)
     first = reads.runs(db, Filter(queue="rare"), 10)
     assert (first.chains, first.cursor, first.partial) == ([], others[1], True)

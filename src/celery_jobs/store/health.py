@@ -13,6 +13,7 @@ from sqlalchemy import and_, func, select
 from celery_jobs.states import FailureReason
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.new_rows import is_paused
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, workers
@@ -84,5 +85,6 @@ def untold(db: Database, seconds: float) -> int:
 def _count(db: Database, by: Any, *conditions: ColumnElement[bool]) -> dict[str, int]:
     some = select(func.coalesce(by, "").label("name")).where(*conditions).limit(MOST).subquery()
     query = select(some.c.name, func.count().label("number")).group_by(some.c.name).order_by(some.c.name)
-    with db.asking() as connection:
+    with db.reading() as connection:
+        by_index(connection)
         return {row.name: row.number for row in connection.execute(query)}

@@ -14,6 +14,7 @@ from sqlalchemy import ARRAY, any_, func, select, union_all
 from celery_jobs.ids import parse_id
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.clock import asked_at
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ __all__ = ["LOOKED_AT", "Look"]
 
 LOOKED_AT = 20_000
 """Rows that one look reads at most."""
+
+FIRST_LOOKED_AT = 1_000
+"""Rows that mostly are enough: for so few of them the planner goes by the index, and does not sort all that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +50,39 @@ class Look:
 
     def find(self, connection: Connection, limit: int, start: str | None) -> tuple[list[str], str | None]:
         """At most `limit` ids behind `start`, and where to go on; None: nothing is left behind them."""
-        looked_at, found = self._found(connection, start)
-        ids = list(connection.execute(found.limit(limit)).scalars())
-        return ids, ids[-1] if len(ids) == limit else self._reached(connection, looked_at)
+        looked_at, few = self._looked_at(connection, start)
+        for rows in (self.rows,) if few else (FIRST_LOOKED_AT, self.rows):
+            ids = list(connection.execute(self._among(looked_at, rows).limit(limit)).scalars())
+            if len(ids) == limit:
+                return ids, ids[-1]
+        return ids, None if few else self._reached(connection, looked_at)
 
     def count(self, connection: Connection, start: str | None) -> tuple[int, str | None]:
         """How many there are in the rows behind `start`, and where to go on."""
-        looked_at, found = self._found(connection, start)
-        number = connection.execute(select(func.count()).select_from(found.order_by(None).subquery())).scalar_one()
-        return int(number), self._reached(connection, looked_at)
+        looked_at, few = self._looked_at(connection, start)
+        found = self._among(looked_at, self.rows).order_by(None).subquery()
+        number = connection.execute(select(func.count()).select_from(found)).scalar_one()
+        return int(number), None if few else self._reached(connection, looked_at)
 
     def _reached(self, connection: Connection, looked_at: Select[Any]) -> str | None:
         last = looked_at.with_only_columns(jobs.c.id).offset(self.rows - 1).limit(1)
         return connection.execute(last).scalar()
 
-    def _found(self, connection: Connection, start: str | None) -> tuple[Select[Any], Select[Any]]:
-        """The rows that are looked at, and the ids of those that are meant."""
-        looked_at = self._in_order(select(jobs).where(*_narrowed(self.db, self.which, connection)), start)
-        rows = looked_at.limit(self.rows).subquery()
-        meant = (rows.c.attempt_number == 1, *self.which.conditions(self.db, rows.c))
-        return looked_at, select(rows.c.id).where(*meant).order_by(self._directed(rows.c.id))
-
-    def _in_order(self, query: Select[Any], start: str | None) -> Select[Any]:
-        """Behind `start` and before the end."""
+    def _looked_at(self, connection: Connection, start: str | None) -> tuple[Select[Any], bool]:
+        """The rows behind `start`, in order, and whether there are few of them, for one look."""
+        conditions, few = _narrowed(self.db, self.which, connection)
+        query = select(jobs).where(*conditions).order_by(self._directed(jobs.c.id))
         if start is not None:
             query = query.where(jobs.c.id > start if self.upwards else jobs.c.id < start)
         if self.end is not None:
             query = query.where(jobs.c.id <= self.end if self.upwards else jobs.c.id > self.end)
-        return query.order_by(self._directed(jobs.c.id))
+        return query, few
+
+    def _among(self, looked_at: Select[Any], most: int) -> Select[Any]:
+        """The ids of the runs that are meant, among the first rows."""
+        rows = looked_at.limit(most).subquery()
+        meant = (rows.c.attempt_number == 1, *self.which.conditions(self.db, rows.c))
+        return select(rows.c.id).where(*meant).order_by(self._directed(rows.c.id))
 
     def _directed(self, id: Any) -> Any:
         return id.asc() if self.upwards else id.desc()
@@ -85,16 +94,19 @@ def _are_dead(which: Filter) -> bool:
     return died or FinalStatus.DEAD_LETTERED in which.states
 
 
-def _narrowed(db: Database, which: Filter, connection: Connection) -> list[ColumnElement[bool]]:
-    """Conditions that an index answers, and that all which are meant fulfil."""
+def _narrowed(db: Database, which: Filter, connection: Connection) -> tuple[list[ColumnElement[bool]], bool]:
+    """Conditions that an index answers, and that all which are meant fulfil; whether few rows do."""
     if which.original is not None:
-        return [jobs.c.id == parse_id(which.original)]
+        return [jobs.c.id == parse_id(which.original)], True
     if which.replay_of is not None:
-        return [jobs.c.replay_of == parse_id(which.replay_of)]
+        return [jobs.c.replay_of == parse_id(which.replay_of)], False
     if _are_dead(which):
-        return [jobs.c.dead_lettered_at.is_not(None), *([] if which.queue is None else [jobs.c.queue == which.queue])]
+        of_queue = [] if which.queue is None else [jobs.c.queue == which.queue]
+        return [jobs.c.dead_lettered_at.is_not(None), *of_queue], False
     live = _live(which)
-    return [_among(db, which, live)] if live and _are_few(connection, live) else []
+    if live and _are_few(connection, live):
+        return [_one_of(db, which, live)], True
+    return [], False
 
 
 def _live(which: Filter) -> list[Select[Any]]:
@@ -110,11 +122,12 @@ def _live(which: Filter) -> list[Select[Any]]:
 
 def _are_few(connection: Connection, live: Sequence[Select[Any]]) -> bool:
     """Few enough to be looked at one and all; else the newest of all jobs are looked at."""
+    by_index(connection)
     some = [select(func.count()).select_from(query.limit(LOOKED_AT + 1).subquery()) for query in live]
     return sum(connection.execute(query).scalar_one() for query in some) <= LOOKED_AT
 
 
-def _among(db: Database, which: Filter, live: Sequence[Select[Any]]) -> ColumnElement[bool]:
+def _one_of(db: Database, which: Filter, live: Sequence[Select[Any]]) -> ColumnElement[bool]:
     asked = [jobs.c.status == state for state in which.states if isinstance(state, Status)]
     parts = [query.where(*asked).limit(LOOKED_AT).subquery() for query in live]
     ids = union_all(*(select(part.c.original_id) for part in parts))

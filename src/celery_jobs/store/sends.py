@@ -15,6 +15,7 @@ from celery_jobs.states import Status
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
@@ -231,7 +232,8 @@ def waiting_sent(db: Database, queue: str, most: int) -> int:
     some = select(jobs.c.id).where(
         jobs.c.queue == queue, jobs.c.sent_at.is_not(None), waiting, jobs.c.scheduled_at <= asked_at()
     )
-    with db.asking() as connection:
+    with db.reading() as connection:
+        by_index(connection)
         return int(connection.execute(select(func.count()).select_from(some.limit(most).subquery())).scalar_one())
 
 
@@ -242,5 +244,6 @@ def in_broker(db: Database, queue: str) -> list[str]:
 
 
 def expired(db: Database, limit: int) -> list[str]:
-    """Ids of pending jobs whose expiry has passed."""
-    return _listed(db, select(jobs.c.id).where(waiting, jobs.c.expires_at <= asked_at()).limit(limit))
+    """Ids of pending jobs whose expiry has passed, the first of them first."""
+    query = select(jobs.c.id).where(waiting, jobs.c.expires_at <= asked_at())
+    return _listed(db, query.order_by(jobs.c.expires_at).limit(limit))

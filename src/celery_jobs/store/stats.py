@@ -15,6 +15,7 @@ from celery_jobs.errors import HttpBusy, HttpFailed, HttpGone
 from celery_jobs.moments import plain
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.clock import asked_at
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.tables import Timestamp, jobs, queues
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def queue_stats(db: Database, window: float, known: Iterable[str] = ()) -> list[
     for name in known:
         found[name] = {}
     with db.reading() as connection:
+        by_index(connection)
         _count_open(connection, found)
         _count_dead(connection, found)
         _count_ended(connection, found, window)
@@ -159,7 +161,8 @@ def error_groups(db: Database, limit: int) -> list[ErrorGroup]:
         .order_by(number.desc(), *key)
         .limit(limit)
     )
-    with db.asking() as connection:
+    with db.reading() as connection:
+        by_index(connection)
         return [ErrorGroup(**row._mapping) for row in connection.execute(query)]
 
 

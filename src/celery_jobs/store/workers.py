@@ -16,6 +16,7 @@ from celery_jobs.store import endings
 from celery_jobs.store.attempts import UNCLAIMED
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.planning import by_index
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.services import age_of
 from celery_jobs.store.tables import Timestamp, jobs, unsent_callback, workers
@@ -170,13 +171,15 @@ def held(*columns: Any, where: Sequence[ColumnElement[bool]]) -> CompoundSelect[
 def running(db: Database, worker: str, limit: int) -> list[str]:
     """Ids of the jobs that a worker holds."""
     query = held(jobs.c.id, where=[jobs.c.worker == worker]).limit(limit)
-    with db.asking() as connection:
+    with db.reading() as connection:
+        by_index(connection)
         return [row.id for row in connection.execute(query)]
 
 
 def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:
     """Ids and lease tokens of processing jobs whose lease is over and whose worker nobody knows to live."""
-    with db.asking() as connection:
+    with db.reading() as connection:
+        by_index(connection)
         return [(row.id, row.lease_token) for row in connection.execute(leaseless().limit(limit))]
 
 
@@ -193,6 +196,7 @@ def forget(db: Database, worker: str) -> list[str]:
 
 
 def _forget(worker: str, connection: Connection) -> list[str]:
+    by_index(connection)
     its = (jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
     found = jobs.c.id.in_(connection.execute(held(jobs.c.id, where=its)).scalars().all())
     unasked = update(jobs).where(found, *its, jobs.c.cancel_requested_at.is_(None))
