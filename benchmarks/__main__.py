@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import course, environments, machine, report
+from benchmarks.contenders import PEERS
 from benchmarks.goals import GOALS, judge
 from benchmarks.measures import MEASURES
-from benchmarks.contenders import PEERS
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.stage import staged
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import draining
+from benchmarks.contenders import PEERS
 from benchmarks.entrant import entered
 from benchmarks.measure import Figures, Measure
-from benchmarks.contenders import PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.stage import Stage
 
 __all__ = ["MEASURE", "run"]
+
 
 def contenders(plan: Plan) -> Sequence[str]:
     """Everybody."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Measure, Readings
 from benchmarks.contenders import PEERS
+from benchmarks.measure import Measure, Readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

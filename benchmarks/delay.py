@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.contenders import BARE, OURS, PEERS
 from benchmarks.entrant import entered
 from benchmarks.measure import Figures, Measure
-from benchmarks.contenders import BARE, OURS, PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import tally
-from benchmarks.environments import bin_of
 from benchmarks.contenders import OURS, PEERS
+from benchmarks.environments import bin_of
 from benchmarks.stage import dsn_of, query
 from celery_jobs.demo.valkey import tied_to_parent
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.figures import Spread, paired, spread
 from benchmarks.contenders import BARE, OURS
+from benchmarks.figures import Spread, paired, spread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.measure import Readings
 
 __all__ = ["GOALS", "Goal", "Outcome", "Verdict", "judge"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import tally
+from benchmarks.contenders import BARE, OURS
 from benchmarks.entrant import Failed, await_until, entered
 from benchmarks.figures import percentile
 from benchmarks.measure import Figures, Measure
-from benchmarks.contenders import BARE, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

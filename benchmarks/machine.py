@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from redis import Redis
 
-from benchmarks.environments import Unavailable, bin_of
 from benchmarks.contenders import PEERS
+from benchmarks.environments import Unavailable, bin_of
 from benchmarks.stage import SETTINGS
 
 if TYPE_CHECKING:

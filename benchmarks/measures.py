@@ -6,6 +6,4 @@ from benchmarks import backlog, delay, latency, many, producers, promoter
 
 __all__ = ["MEASURES"]
 
-MEASURES = {
-    module.MEASURE.name: module.MEASURE for module in (backlog, producers, delay, many, promoter, latency)
-}
+MEASURES = {module.MEASURE.name: module.MEASURE for module in (backlog, producers, delay, many, promoter, latency)}

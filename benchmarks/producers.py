@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from benchmarks import draining
+from benchmarks.contenders import BARE, OURS
 from benchmarks.entrant import entered
 from benchmarks.measure import Figures, Measure
-from benchmarks.contenders import BARE, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

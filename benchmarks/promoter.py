@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import own
+from benchmarks.contenders import BARE, OURS
 from benchmarks.entrant import Failed, entered
 from benchmarks.measure import Figures, Measure
-from benchmarks.contenders import BARE, OURS
 from benchmarks.stage import query
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def run(stage: Stage, contender: str, plan: Plan) -> Figures:
             return entrant.program("send", plan.promoted // 10)
         with own.opened(entrant) as app:
             hold(app, plan.promoted)
-            query(entrant.database, "UPDATE jobs SET scheduled_at = now() WHERE finished_at IS NULL AND queue = 'celery'")
+            query(
+                entrant.database, "UPDATE jobs SET scheduled_at = now() WHERE finished_at IS NULL AND queue = 'celery'"
+            )
             started = time.perf_counter()
             sent = app.service("promoter").run_once()
             seconds = time.perf_counter() - started

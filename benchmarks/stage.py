@@ -103,7 +103,10 @@ def staged(say: Callable[[str], None]) -> Iterator[Stage]:
     # PostgreSQL runs as a user without rights where this is root, and the tasks of no peer write elsewhere.
     folder.chmod(0o755)
     try:
-        with start_valkey(folder / "valkey") as valkey, start_postgres(folder / "postgres", True, **SETTINGS) as postgres:
+        with (
+            start_valkey(folder / "valkey") as valkey,
+            start_postgres(folder / "postgres", True, **SETTINGS) as postgres,
+        ):
             yield Stage(valkey, postgres, folder, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

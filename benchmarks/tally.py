@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import struct
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FOLDER", "count", "note", "noted", "runs", "times", "waits"]
 

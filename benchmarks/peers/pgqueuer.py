@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
-from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from benchmarks import tally
@@ -21,6 +20,8 @@ from benchmarks.peers.producer import Producer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from pgqueuer.models import Job
 
 __all__ = ["make_queue", "prepare", "producer"]
 
@@ -42,6 +43,7 @@ async def make_queue() -> PgQueuer:
 
 def prepare() -> None:
     """Make the tables."""
+
     async def install() -> None:
         connection = await asyncpg.connect(os.environ["BENCHMARK_DSN"])
         await Queries(AsyncpgDriver(connection)).install()

@@ -39,6 +39,4 @@ def prepare() -> None:
 def producer() -> Iterator[Producer]:
     """`defer`, and `batch_defer`, which is its batch insert."""
     with app.open():
-        yield Producer(
-            noop.defer, lambda count: noop.batch_defer(*[{}] * count), lambda sent: timed.defer(sent=sent)
-        )
+        yield Producer(noop.defer, lambda count: noop.batch_defer(*[{}] * count), lambda sent: timed.defer(sent=sent))
