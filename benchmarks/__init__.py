@@ -1,1 +1,1 @@
-"""How fast celery-jobs is, beside bare Celery and the alternatives, in one run on one machine: `python -m benchmarks`."""
+"""How fast celery-jobs is, beside bare Celery and the alternatives, in one run: `python -m benchmarks`."""

@@ -102,7 +102,7 @@ class Chains:
         return rows, self._message(first)
 
     def _first(self, kind: Kind, begun: float) -> Row:
-        id, queue = self._id(begun), self.dice.choice(QUEUES)
+        id, queue = self._id(begun), self.mix.queue or self.dice.choice(QUEUES)
         keyed = self._number % 10 == 0
         return {
             "id": id,

@@ -9,10 +9,11 @@ import subprocess
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import tally
+from benchmarks import history, tally
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.environments import bin_of
 from benchmarks.stage import dsn_of, query
@@ -152,8 +153,9 @@ def await_until(condition: Callable[[], Any], patience: float) -> bool:
 
 @contextmanager
 def entered(stage: Stage, name: str, rows: int, database: str = "") -> Iterator[Entrant]:
-    """Set a contender up: ours in a database with so many rows of history or the one given, a peer in an empty one."""
-    peer = PEERS[name]
+    """Set a contender up: ours in a database with so many rows of history or the caller's, a peer in an empty one."""
+    peer, begun = PEERS[name], datetime.now(UTC)
+    kept = name == OURS and not database
     with ExitStack() as stack:
         if peer.has_database and not database:
             database = stage.database_with(rows) if name == OURS else stack.enter_context(stage.database())
@@ -163,17 +165,19 @@ def entered(stage: Stage, name: str, rows: int, database: str = "") -> Iterator[
         try:
             yield entrant
         finally:
-            if name == OURS:
-                tidy(database)
+            if kept:
+                tidy(database, begun)
 
 
-def tidy(database: str) -> None:
-    """Take away what a run has left open, so that the next one in this database finds only history."""
-    for statement in (
-        "DELETE FROM jobs WHERE finished_at IS NULL AND queue = 'celery'",
-        "DELETE FROM workers",
-        "DELETE FROM services",
-    ):
+def tidy(database: str, begun: datetime) -> None:
+    """Take away all that a run has left, so that the next one in this database finds only history.
+
+    History is more than an hour older than the run that it was made in (see `mixes`), and its ids tell.
+    """
+    since = {"since": history.first_id(begun - timedelta(hours=1))}
+    query(database, "DELETE FROM jobs WHERE id >= %(since)s", since)
+    query(database, "DELETE FROM messages WHERE id >= %(since)s", since)
+    for statement in ("TRUNCATE workers, services, alerts", "VACUUM jobs", "VACUUM messages"):
         query(database, statement)
 
 

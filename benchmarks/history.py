@@ -14,7 +14,7 @@ from benchmarks.mixes import DEAD, DELAYED, EVERYDAY, OLD, Mix
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DEAD", "DELAYED", "EVERYDAY", "OLD", "TASKS", "Mix", "fill"]
+__all__ = ["DEAD", "DELAYED", "EVERYDAY", "OLD", "TASKS", "Mix", "add", "fill", "first_id"]
 
 CHUNK = 20_000
 """Rows in one COPY."""
@@ -33,12 +33,27 @@ def fill(dsn: str, rows: int, seed: int, mix: Mix = EVERYDAY, until: datetime | 
             connection.execute("TRUNCATE jobs, messages CASCADE")  # and thus FREEZE is allowed
             chains = Chains(seed, mix, until or datetime.now(UTC), rows)
             for jobs, messages in _chunks(chains, rows):
-                _copy(connection, "jobs", JOB_COLUMNS, jobs)
-                _copy(connection, "messages", MESSAGE_COLUMNS, messages)
+                _copy(connection, "jobs", JOB_COLUMNS, jobs, "(FREEZE)")
+                _copy(connection, "messages", MESSAGE_COLUMNS, messages, "(FREEZE)")
             for definition in definitions:
                 connection.execute(definition.encode())
         for statement in ("VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) messages", "CHECKPOINT"):
             connection.execute(statement)
+
+
+def add(dsn: str, rows: int, seed: int, mix: Mix, until: datetime | None = None) -> None:
+    """Write so many rows more into a database in use."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for jobs, messages in _chunks(Chains(seed, mix, until or datetime.now(UTC), rows), rows):
+            _copy(connection, "jobs", JOB_COLUMNS, jobs)
+            _copy(connection, "messages", MESSAGE_COLUMNS, messages)
+        connection.execute("ANALYZE jobs, messages")
+
+
+def first_id(moment: datetime) -> str:
+    """The smallest UUID of version 7 of a moment: older rows have smaller ones."""
+    time = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{time[:8]}-{time[8:]}-7000-8000-000000000000"
 
 
 def _drop_indexes(connection: Connection) -> list[str]:
@@ -68,9 +83,9 @@ def _chunks(chains: Chains, rows: int) -> Iterator[tuple[list[str], list[str]]]:
     yield jobs, messages
 
 
-def _copy(connection: Connection, table: str, columns: tuple[str, ...], lines: list[str]) -> None:
+def _copy(connection: Connection, table: str, columns: tuple[str, ...], lines: list[str], how: str = "") -> None:
     text = io.StringIO()
     text.writelines(lines)
-    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FREEZE)"
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {how}"
     with connection.cursor().copy(statement.encode()) as copy:
         copy.write(text.getvalue())

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from benchmarks import backlog, delay, latency, many, producers, promoter
+from benchmarks import (
+    backlog,
+    churn,
+    delay,
+    growth,
+    idle,
+    imports,
+    latency,
+    many,
+    memory,
+    pages,
+    producers,
+    promoter,
+    replay,
+    snapshot,
+    sweep,
+)
 
 __all__ = ["MEASURES"]
 
-MEASURES = {module.MEASURE.name: module.MEASURE for module in (backlog, producers, delay, many, promoter, latency)}
+_ALL = (
+    *(backlog, producers, delay, many, promoter, latency, replay, imports),
+    *(idle, memory, sweep, snapshot, pages, growth, churn),
+)
+
+MEASURES = {module.MEASURE.name: module.MEASURE for module in _ALL}

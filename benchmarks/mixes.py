@@ -38,7 +38,7 @@ RETRYING = Kind(("failed", "pending"), None)
 class Mix:
     """Kinds with their weights. Chains begin between `oldest` and `newest` days ago.
 
-    What waits is due between `due` seconds from now.
+    What waits is due between `due` seconds from now. `queue`: of all of them; None: of several.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Mix:
     oldest: float = 13
     newest: float = 0.2
     due: tuple[float, float] = (86_400, 30 * 86_400)
+    queue: str | None = None
 
 
 EVERYDAY = Mix(
@@ -69,8 +70,8 @@ EVERYDAY = Mix(
 OLD = Mix("old", EVERYDAY.kinds[:9], oldest=70, newest=40)
 """All ended, older than the 30 days of history and the 14 of dead letters: the sweepers delete every row."""
 
-DEAD = Mix("dead", ((HOPELESS, 1),))
-"""A dead letter each row."""
+DEAD = Mix("dead", ((HOPELESS, 1),), oldest=0.03, newest=0.001, queue="returns")
+"""A dead letter each row, less than an hour old, in a queue of their own."""
 
-DELAYED = Mix("delayed", ((WAITING, 1),), oldest=0.5, newest=0.01, due=(120, 7_200))
-"""All wait for a time within the next two hours."""
+DELAYED = Mix("delayed", ((WAITING, 1),), oldest=0.5, newest=0.01, due=(30, 7_200))
+"""All wait for a time within the next two hours, the first of them so near that the promoter sends them ahead."""

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.services import Service
 
-__all__ = ["Own", "opened"]
+__all__ = ["COMMAND", "Own", "opened"]
+
+COMMAND = ("python", "-m", "celery", "-A", "benchmarks.peers.ours:app")
+"""Celery's command line with the app, as a process of an entrant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Plan:
     many_rows: int
     rows: int = FEW_ROWS
     all_peers: bool = True
+    left_out: tuple[str, ...] = ()
+    """Measures that are made only where they are asked for."""
     drained: int
     """Jobs of a backlog."""
     patience: float
@@ -51,6 +53,8 @@ class Plan:
     """The same with bare Celery, whose worker holds them."""
     idle: float
     """Seconds of doing nothing."""
+    imports: int
+    """New interpreters that import it."""
     churned: int
     """Jobs that pass through the tables before their sizes are looked at."""
 
@@ -73,7 +77,8 @@ QUICK = Plan(
     pages=5,
     delayed=20_000,
     etas=5_000,
-    idle=20,
+    idle=60,
+    imports=5,
     churned=1_000,
 )
 
@@ -96,5 +101,6 @@ FULL = Plan(
     delayed=1_000_000,
     etas=100_000,
     idle=300,
+    imports=20,
     churned=1_000_000,
 )

@@ -13,7 +13,7 @@ from benchmarks.goals import GOALS, judge
 from benchmarks.measures import MEASURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -22,16 +22,27 @@ if TYPE_CHECKING:
     from benchmarks.measure import Readings
     from benchmarks.plan import Plan
 
-__all__ = ["as_json", "tables"]
+__all__ = ["as_json", "run_as_json", "summary", "tables"]
 
 COLOURS = {"aim": "green", "met": "green", "missed": "red", "not measured": "dim"}
 
 
-def as_json(plan: Plan, facts: dict[str, Any], readings: Readings) -> dict[str, Any]:
-    """Everything that was read, and what became of the goals."""
+def run_as_json(plan: Plan, facts: dict[str, Any], readings: Readings) -> dict[str, Any]:
+    """What a run was: its sizes, where it took place, and the measures that were made in it."""
+    return {"plan": asdict(plan), "machine": facts, "measures": list(readings.rounds)}
+
+
+def summary(run: dict[str, Any]) -> str:
+    """The same in a line."""
+    machine = run["machine"]
+    loads = f"load average before {machine['load_before']}, after {machine['load_after']}"
+    return f"{run['plan']['name']}: {', '.join(run['measures'])}; {machine['seconds']} s; {loads}"
+
+
+def as_json(runs: Sequence[dict[str, Any]], readings: Readings) -> dict[str, Any]:
+    """Everything that was read in some runs, and what became of the goals."""
     return {
-        "plan": asdict(plan),
-        "machine": facts,
+        "runs": list(runs),
         "readings": readings.rounds,
         "failures": readings.failures,
         "goals": [_outcome_as_json(judge(goal, readings)) for goal in GOALS],
@@ -40,7 +51,7 @@ def as_json(plan: Plan, facts: dict[str, Any], readings: Readings) -> dict[str, 
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     goal = outcome.goal
-    told = {name: getattr(goal, name) for name in ("what", "measure", "ours", "other", "must", "aim", "unit")}
+    told = {name: getattr(goal, name) for name in ("what", "measure", "ours", "other", "must", "aim", "unit", "less")}
     spreads = {name: _spread_as_json(getattr(outcome, name)) for name in ("ours", "other", "judged")}
     return {**told, "figures": spreads, "verdict": outcome.verdict}
 

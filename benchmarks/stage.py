@@ -83,6 +83,25 @@ class Stage:
         yield self.postgres.create_database(name)
         self.postgres.drop_database(name)
 
+    @contextmanager
+    def copy_of(self, url: str, name: str = "one_copy") -> Iterator[str]:
+        """A copy of a database that nobody is connected to, dropped at the end."""
+        self.postgres.drop_database(name)
+        query(self.server, f"CREATE DATABASE {name} TEMPLATE {make_url(url).database} STRATEGY FILE_COPY")
+        yield self.postgres.url(name)
+        self.postgres.drop_database(name)
+
+    @property
+    def server(self) -> str:
+        """The URL of the database that every server has: to ask about the others without being among them."""
+        return self.postgres.url("postgres")
+
+    def messages(self, queue: str) -> int:
+        """How many messages wait in a queue of the broker, of any priority."""
+        with Redis.from_url(self.valkey.url) as client:
+            lists: Any = client.keys(f"{queue}*")
+            return sum(int(str(client.llen(name))) for name in lists if client.type(name) == b"list")
+
 
 def dsn_of(url: str) -> str:
     """A SQLAlchemy URL as libpq reads it."""

@@ -1,7 +1,7 @@
 """A peer's part in its own environment: `python -m benchmarks.peers.program MODULE COMMAND …`; says figures as JSON.
 
 prepare: make its tables; send N: one by one; send-many N: in batches; pace N RATE: so many a second until ended;
-wait N SECONDS: N timed tasks, so far apart.
+feed AHEAD: so that AHEAD jobs wait, until ended; wait N SECONDS: N timed tasks, so far apart.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import random
 import sys
 import time
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks import tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +30,9 @@ WARM_UP = 20
 
 BATCH = 1000
 """Jobs in one call of what enqueues many."""
+
+FED, LOOK = 100, 0.01
+"""Jobs that are added where fewer than asked for wait, and seconds between two looks."""
 
 
 async def send(producer: Producer, count: int) -> dict[str, float]:
@@ -63,6 +70,19 @@ async def pace(producer: Producer, count: int, rate: float) -> dict[str, float]:
     return _rate(count, started)
 
 
+async def feed(producer: Producer, ahead: int) -> dict[str, float]:
+    """Enqueue as fast as is worked."""
+    assert producer.send_many is not None
+    sent, folder = 0, Path(os.environ[tally.FOLDER])
+    print("feeding", flush=True)
+    while True:
+        if sent - tally.runs(folder) < ahead:
+            await _settled(producer.send_many(FED))
+            sent += FED
+        else:
+            time.sleep(LOOK)
+
+
 async def wait(producer: Producer, count: int, apart: float) -> dict[str, float]:
     """Enqueue timed tasks `apart` seconds from each other, give or take half of it, so that nothing beats in step."""
     assert producer.send_timed is not None
@@ -77,6 +97,7 @@ COMMANDS: dict[str, Callable[..., Awaitable[dict[str, float]]]] = {
     "send": send,
     "send-many": send_many,
     "pace": pace,
+    "feed": feed,
     "wait": wait,
 }
 
