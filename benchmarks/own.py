@@ -46,6 +46,7 @@ def opened(entrant: Entrant) -> Iterator[Own]:
     celery_jobs.install(app)
     for name in ("noop", *TASKS):
         app.task(name=name)(_of_history)
+    app.finalize()
     plugin = plugin_of(app)
     try:
         yield Own(plugin, celery_jobs.Jobs(app))

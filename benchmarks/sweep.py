@@ -27,8 +27,8 @@ __all__ = ["MEASURE", "run"]
 
 QUIET, SWEEPING, BY_HAND = "quiet", "sweeping", "sweeping, by hand"
 SWEEPERS = ("dead-letter-sweeper", "history-sweeper")
-ROWS_A_JOB = 10
-"""Old rows for each job of the backlog, so that both last about as long."""
+ROWS_A_JOB, LEAST = 10, 3
+"""Old rows for each job of the backlog, so that both last about as long; never fewer than so many usual backlogs."""
 PATIENCE = 3600.0
 
 JUST_SWEPT = "INSERT INTO services (name, ran_at) SELECT unnest(%(names)s::text[]), now() - interval '5 s'"
@@ -43,7 +43,7 @@ def contenders(plan: Plan) -> Sequence[str]:
 
 def run(stage: Stage, contender: str, plan: Plan) -> Figures:
     """Fill, start the workers, begin to sweep, and time until the rows or the jobs have come to their end."""
-    old, backlog = stage.database_with(plan.swept, history.OLD), max(plan.drained, plan.swept // ROWS_A_JOB)
+    old, backlog = stage.database_with(plan.swept, history.OLD), max(LEAST * plan.drained, plan.swept // ROWS_A_JOB)
     with stage.copy_of(old) as database, entered(stage, OURS, 0, database) as entrant:
         # Or the worker would stand in at once for sweepers that have never run.
         query(database, JUST_SWEPT, {"names": list(SWEEPERS)})
