@@ -111,7 +111,11 @@ def _milliseconds(app: own.Own, page: Page, times: int) -> float:
 
 
 def _rows_read(app: own.Own, database: str, page: Page) -> tuple[float, float]:
-    """The rows that the server has read for one page, and the milliseconds, also where it was given up."""
+    """The rows that the server has read for one page, and the milliseconds, connecting among them.
+
+    Also where it was given up.
+    """
+    app.plugin.unchecked_db.dispose()
     before = counters.rows_read(database)
     started = time.perf_counter()
     with suppress(StoreUnavailable):  # it took longer than a query may
