@@ -19,8 +19,10 @@ __all__ = ["draw"]
 OWN, OTHER, MISSED, LINE, FAINT = "#2f7d4f", "#9aa5b1", "#c0504d", "#333333", "#d8dde2"
 WIDTH, ROW, HEAD = 9.0, 0.34, 1.1
 """Inches: of a picture, of each of its bars, and of what is above and below them."""
-MOST_SHOWN = 4.0
+MOST_SHOWN = 3.0
 """Times the bar: what is better by more than that would leave no room for the others."""
+
+GROWN = "with much history: "
 
 STYLE = {
     "font.size": 10,
@@ -28,11 +30,8 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "axes.edgecolor": FAINT,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
     "xtick.color": LINE,
     "ytick.left": False,
-    "svg.fonttype": "none",
 }
 
 
@@ -52,7 +51,7 @@ def draw(said: dict[str, Any], folder: Path) -> list[Path]:
     for name, picture in pictures.items():
         if picture is not None:
             files.append(folder / f"{name}.png")
-            picture.savefig(files[-1], dpi=150)
+            picture.savefig(files[-1], dpi=150, bbox_inches="tight")
     return files
 
 
@@ -68,10 +67,13 @@ def _goals(goals: Sequence[dict[str, Any]], title: str) -> Figure | None:
             colour = MISSED if goal["verdict"] == "missed" else OWN
             axes.barh(place, times, color=colour, height=0.62)
             axes.plot([_times(goal, goal["aim"])] * 2, [place - 0.42, place + 0.42], color=LINE, linewidth=1.5)
-            axes.text(times + 0.03, place, f"{_number(_median(goal))} {goal['unit']}", va="center")
+            said = f"{_number(_median(goal))} {goal['unit']}"
+            bar = f"{'≤' if goal['less'] else '≥'} {goal['must']:,g}"
+            axes.text(1.17, place, said, va="center", ha="right", transform=axes.get_yaxis_transform())
+            axes.text(1.19, place, bar, va="center", color=OTHER, transform=axes.get_yaxis_transform())
         axes.axvline(1, color=LINE, linewidth=1, linestyle=":")
-        axes.set_yticks(range(len(measured)), [goal["what"] for goal in measured])
-        axes.set_xlabel("times the bar (dotted); a tick is the aim")
+        axes.set_yticks(range(len(measured)), [goal["what"].removeprefix(GROWN) for goal in measured])
+        axes.set_xlabel("times the bar, which is dotted; a tick is the aim")
     return figure
 
 
@@ -111,9 +113,10 @@ def _empty(rows: int, title: str) -> tuple[Figure, Any]:
     """A picture of so many bars, the first on top."""
     figure = Figure(figsize=(WIDTH, HEAD + ROW * rows), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, pad=12)
-    axes.invert_yaxis()
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    axes.set_ylim(rows - 0.4, -0.6)
     axes.xaxis.grid(True, color=FAINT)
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_axisbelow(True)
     return figure, axes
 
