@@ -53,6 +53,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=MEASURES, help="only this measure; may be repeated")
     parser.add_argument("--rows", type=int, help="rows of the large history")
     parser.add_argument("--rounds", type=int, help="rounds of each measure")
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="NAME=NUMBER", help="another size of the plan, such as pinned=60"
+    )
     parser.add_argument("--json", type=Path, help="write everything that was read to this file")
     parser.add_argument("--plots", type=Path, help="draw pictures (PNG) into this folder; needs the extra bench")
     parser.add_argument("--merge", type=Path, nargs="+", metavar="FILE", help="measure nothing: join what runs wrote")
@@ -95,12 +98,14 @@ def _measured(asked: argparse.Namespace, say: Callable[[str], None]) -> tuple[li
 
 def _plan(asked: argparse.Namespace) -> Plan:
     plan = FULL if asked.full else QUICK
-    changes: dict[str, Any] = {}
     if asked.rows is not None:
-        changes["many_rows"] = asked.rows
+        plan = replace(plan, many_rows=asked.rows)
     if asked.rounds is not None:
-        changes.update(rounds=asked.rounds, long_rounds=asked.rounds)
-    return replace(plan, **changes)
+        plan = replace(plan, rounds=asked.rounds, long_rounds=asked.rounds)
+    try:
+        return plan.resized(asked.size)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def _write(asked: argparse.Namespace, said: dict[str, Any]) -> None:

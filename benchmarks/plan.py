@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["FEW_ROWS", "FULL", "QUICK", "Plan"]
 
@@ -23,6 +27,7 @@ class Plan:
     many_rows: int
     rows: int = FEW_ROWS
     all_peers: bool = True
+    """Whether every peer takes part where single enqueues and batches are measured, as it does in the backlog."""
     left_out: tuple[str, ...] = ()
     """Measures that are made only where they are asked for."""
     drained: int
@@ -58,12 +63,26 @@ class Plan:
     churned: int
     """Jobs that pass through the tables before their sizes are looked at."""
 
+    def resized(self, sizes: Iterable[str]) -> Plan:
+        """The same with other sizes, each as NAME=NUMBER; raises ValueError for what is none."""
+        changes: dict[str, Any] = {}
+        for size in sizes:
+            name, _, number = size.partition("=")
+            kind = type(getattr(self, name, None))
+            if kind not in (int, float):
+                raise ValueError(f"a size of the plan as NAME=NUMBER is expected, not {size!r}")
+            changes[name] = kind(number)
+        return replace(self, **changes)
+
 
 QUICK = Plan(
     name="quick",
     rounds=1,
     long_rounds=1,
     many_rows=100_000,
+    all_peers=False,
+    # They need minutes to mean something, or much history.
+    left_out=("idle", "memory", "snapshot", "growth", "churn"),
     drained=1_000,
     patience=3,
     beside=1_500,

@@ -15,13 +15,16 @@ __all__ = ["Incompatible", "merged", "read"]
 
 
 class Incompatible(ValueError):
-    """Files that cannot be put together; the text says why."""
+    """Files that cannot be read or put together; the text says why."""
 
 
 def read(file: Path) -> tuple[list[dict[str, Any]], Readings]:
-    """The runs that a file is of, and what they read."""
-    said = json.loads(file.read_text())
-    return said["runs"], Readings(said["readings"], said["failures"])
+    """The runs that a file is of, and what they read; raises Incompatible."""
+    try:
+        said = json.loads(file.read_text())
+        return said["runs"], Readings(said["readings"], said["failures"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise Incompatible(f"{file} is not what a run has written: {error!r}") from error
 
 
 def merged(files: Sequence[Path]) -> tuple[list[dict[str, Any]], Readings]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pytest
+
 from benchmarks.course import in_turn
 from benchmarks.measures import MEASURES
 from benchmarks.plan import FULL, QUICK
@@ -19,3 +21,14 @@ def test_nothing_is_larger_in_the_quick_plan() -> None:
 
 def test_every_other_round_goes_the_other_way_round() -> None:
     assert [in_turn("abc", number) for number in range(3)] == [["a", "b", "c"], ["c", "b", "a"], ["a", "b", "c"]]
+
+
+def test_sizes_are_changed_by_name_in_their_own_kind() -> None:
+    plan = FULL.resized(["pinned=60", "swept=5000"])
+    assert (plan.pinned, plan.swept, plan.drained) == (60.0, 5000, FULL.drained)
+
+
+@pytest.mark.parametrize("size", ["none=1", "name=1", "pinned", "pinned=", "swept=1.5", "left_out=1"])
+def test_what_is_no_size_is_refused(size: str) -> None:
+    with pytest.raises(ValueError, match=r"NAME=NUMBER|invalid literal|could not convert"):
+        FULL.resized([size])

@@ -86,3 +86,11 @@ def test_runs_of_different_machines_are_not_put_together(tmp_path: Path) -> None
     ]
     with pytest.raises(records.Incompatible, match="different machines"):
         records.merged(files)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_file_of_something_else_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "else.json"
+    file.write_text(text)
+    with pytest.raises(records.Incompatible, match="else.json is not what a run has written"):
+        records.merged([file])
