@@ -92,5 +92,5 @@ def test_runs_of_different_machines_are_not_put_together(tmp_path: Path) -> None
 def test_a_file_of_something_else_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "else.json"
     file.write_text(text)
-    with pytest.raises(records.Incompatible, match="else.json is not what a run has written"):
+    with pytest.raises(records.Incompatible, match=r"else\.json is not what a run has written"):
         records.merged([file])
