@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Readings
 
+WIDTH = 120
+"""Columns of a table that goes into a file."""
+
 
 def main() -> int:
     """Make the run that the arguments ask for, or put several together."""
     asked = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console, say = Console(), _clock()
+    console, say = Console(width=None if sys.stdout.isatty() else WIDTH), _clock()
     if asked.prepare:
         return _prepare(say)
     try:
