@@ -19,8 +19,8 @@ OTHERS = (
     " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
 ROWS_READ = (
-    "SELECT (SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables)"
-    " + (SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes)"
+    "SELECT (SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables),"
+    " (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)"
 )
 OF_DATABASE = "dbid = (SELECT oid FROM pg_database WHERE datname = %(name)s)"
 STATEMENTS = (
@@ -39,10 +39,11 @@ def await_alone(database: str) -> None:
         raise Failed("somebody stays connected to the database")
 
 
-def rows_read(database: str) -> int:
-    """Rows of tables and entries of indexes that have been read in a database that all others have left."""
+def rows_read(database: str) -> tuple[int, int]:
+    """Rows of tables, and entries of indexes, that have been read in a database that all others have left."""
     await_alone(database)
-    return int(query(database, ROWS_READ)[0][0])
+    rows, entries = query(database, ROWS_READ)[0]
+    return int(rows), int(entries)
 
 
 def forget_statements(stage: Stage, name: str) -> None:

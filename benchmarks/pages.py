@@ -41,9 +41,10 @@ def run(stage: Stage, contender: str, plan: Plan) -> Figures:
         lists = {f"list {name} ms": _milliseconds(app, page, plan.pages) for name, page in _lists().items()}
         dead = {f"dead letters {name} ms": _milliseconds(app, page, plan.pages) for name, page in _dead().items()}
         others = {name: _rows_read(app, entrant.database, page) for name, page in _others().items()}
-    rows = {f"{name} rows": rows for name, (rows, _) in others.items()}
-    times = {f"{name} ms": milliseconds for name, (_, milliseconds) in others.items()}
+    rows = {f"{name} rows": rows for name, (rows, _, _) in others.items()}
+    times = {f"{name} ms": milliseconds for name, (_, _, milliseconds) in others.items()}
     worst = {"list_ms": max(lists.values()), "dead_ms": max(dead.values()), "rows_read": max(rows.values())}
+    worst["index_entries_read"] = max(entries for _, entries, _ in others.values())
     return {**worst, "others_ms": max(times.values()), **lists, **dead, **rows, **times}
 
 
@@ -110,19 +111,20 @@ def _milliseconds(app: own.Own, page: Page, times: int) -> float:
     return median(taken)
 
 
-def _rows_read(app: own.Own, database: str, page: Page) -> tuple[float, float]:
-    """The rows that the server has read for one page, and the milliseconds, connecting among them.
+def _rows_read(app: own.Own, database: str, page: Page) -> tuple[int, int, float]:
+    """The rows and index entries that the server has read for one page, and the milliseconds, with connecting.
 
     Also where it was given up.
     """
     app.plugin.unchecked_db.dispose()
-    before = counters.rows_read(database)
+    rows, entries = counters.rows_read(database)
     started = time.perf_counter()
     with suppress(StoreUnavailable):  # it took longer than a query may
         page(app)
     milliseconds = 1000 * (time.perf_counter() - started)
     app.plugin.unchecked_db.dispose()
-    return counters.rows_read(database) - before, milliseconds
+    rows_since, entries_since = counters.rows_read(database)
+    return rows_since - rows, entries_since - entries, milliseconds
 
 
 MEASURE = Measure("pages", "pages of lists over much history", contenders, run, "list_ms", "ms")
