@@ -1,0 +1,1 @@
+"""How fast celery-jobs is, beside bare Celery and the alternatives, in one run: `python -m benchmarks`."""
