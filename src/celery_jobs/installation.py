@@ -17,7 +17,7 @@ __all__ = ["ensure_installed"]
 
 CELERYS_CONTROL, CONTROL = "celery.app.control:Control", "celery_jobs.remote_control:JobsControl"
 WORKER_STEP = "celery_jobs.worker.step:JobsStep"
-CONSUMER_STEP = "celery_jobs.worker.refusals:Refusals"
+CONSUMER_STEPS = ("celery_jobs.worker.refusals:Refusals", "celery_jobs.worker.kept_client:KeptClient")
 HTTP_JOBS = "celery_jobs.http.task:add_task"
 
 
@@ -35,7 +35,7 @@ def _install(app: Celery) -> Plugin:
     install_seams(plugin)
     _install_remote_control(app)
     app.steps["worker"].add(WORKER_STEP)
-    app.steps["consumer"].add(CONSUMER_STEP)
+    app.steps["consumer"].update(CONSUMER_STEPS)
     beat.install(plugin)
     app.on_after_finalize.connect(_add_http_jobs, weak=False)
     return plugin

@@ -21,6 +21,7 @@ from celery_jobs.delayed_delivery import held_way
 from celery_jobs.envelope import headers_for, properties_for
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.kept_client import keep_client
 from celery_jobs.task_events import publish_event, publish_sent
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Outgoing
 
-__all__ = ["Sender", "broker_errors", "queue_depth", "sender_of"]
+__all__ = ["Sender", "broker_errors", "sender_of"]
 
 BATCH = 500
 
@@ -64,6 +65,7 @@ class Sender:
         """Connect where it is not, waiting no longer than a send may; raises what `broker_errors` lists."""
         self._bound(producer)
         _connect(producer)
+        keep_client(producer.channel)
 
     def announce_result(self, task_id: str, producer: Producer | None = None) -> bool:
         """What `send_task` does before the seam: rpc:// declares its reply queue; False where the broker failed.
@@ -277,18 +279,6 @@ def _disconnect(producer: Producer) -> None:
     connection = producer.connection
     connection.collect(connection.connect_timeout)
     producer.revive(connection)
-
-
-def queue_depth(plugin: Plugin, queue: str) -> int | None:
-    """How many messages the broker holds in a queue; None where it cannot say."""
-    with plugin.app.connection_for_write() as connection:
-        try:
-            channel = connection.default_channel
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:
-            return 0
-        except (*connection.connection_errors, KombuError, OSError):
-            return None
 
 
 def sender_of(plugin: Plugin) -> Sender:

@@ -14,6 +14,7 @@ PACKAGE = Path(celery_jobs.__file__).parent
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
     ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
+    ("kept_client",),
     ("rules",),
     ("settings",),
     ("configuration",),
@@ -26,7 +27,7 @@ LAYERS = (
     ("callbacks", "alerts", "waiting"),
     ("envelope",),
     ("logs", "task_events"),
-    ("sending",),
+    ("sending", "queue_depth"),
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),
     ("telling",),

@@ -10,7 +10,7 @@ import pytest
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
-from celery_jobs.sending import queue_depth
+from celery_jobs.queue_depth import queue_depth
 from celery_jobs.store import invariants
 from tests.apps import make_app
 from tests.faults.shop import settings

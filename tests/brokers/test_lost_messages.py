@@ -10,7 +10,7 @@ from kombu import Connection
 from sqlalchemy import update
 
 from celery_jobs.plugin import plugin_of
-from celery_jobs.sending import queue_depth
+from celery_jobs.queue_depth import queue_depth
 from celery_jobs.store import invariants
 from celery_jobs.store.db import now
 from celery_jobs.store.tables import jobs

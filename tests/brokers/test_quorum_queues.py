@@ -9,7 +9,7 @@ from kombu import Connection
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
-from celery_jobs.sending import queue_depth
+from celery_jobs.queue_depth import queue_depth
 from celery_jobs.store import invariants
 from tests.faults.yard import Yard
 from tests.processes import wait_until

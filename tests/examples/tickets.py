@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
-from celery_jobs.sending import queue_depth
+from celery_jobs.queue_depth import queue_depth
 from celery_jobs.testing import Sandbox
 from tests.apps import working
 

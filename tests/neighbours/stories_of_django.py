@@ -122,7 +122,7 @@ def test_a_verdict_outside_a_run_is_told_over_a_new_connection_where_the_old_one
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         [process] = cursor.fetchone()
-    with plugin_of(app).db.engine.begin() as other:
+    with plugin_of(app).db.transaction() as other:
         other.exec_driver_sql(f"SELECT pg_terminate_backend({process})")
     jobs.cancel(result.job_id)
     wait_until(lambda: tell_untold(plugin_of(app), 10) == 0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from psycopg.pq import TransactionStatus
 from sqlalchemy import make_url, select, text
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
-from celery_jobs.store import autocommit
 from celery_jobs.store import db as db_module
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.tables import jobs
@@ -25,6 +24,7 @@ from tests.store.conftest import complete, count, race, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
@@ -288,22 +288,22 @@ def test_a_prepared_statement_that_is_no_more_is_made_again_unseen(db: Database,
     assert str(db.run(store_and_ask, alone=alone)[0]) == kept
 
 
-def test_an_interruption_leaves_no_connection_that_commits_by_itself(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_leaves_no_connection_in_a_transaction(db: Database) -> None:
     if db.is_sqlite:
-        pytest.skip("its connections never do")
+        pytest.skip("each of its statements is in one")
 
-    def interrupt(pooled: Any, errors: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupted(opened: AbstractContextManager[Connection]) -> None:
+        with opened as connection:
+            assert not connection.connection.driver_connection.autocommit  # type: ignore[union-attr]
+            connection.execute(text("SELECT 1"))
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(autocommit, "_give_back", interrupt)
+    for opened in (db.transaction, db.reading):
         with pytest.raises(KeyboardInterrupt):
-            db.run(lambda connection: connection.execute("SELECT 1"), alone=True)
-    gc.collect()
-    with db.transaction() as connection:
-        assert not connection.connection.driver_connection.autocommit  # type: ignore[union-attr]
+            interrupted(opened())
+        with db.alone() as driver:
+            assert driver.autocommit
+            assert driver.info.transaction_status == TransactionStatus.IDLE
 
 
 def test_an_outcome_waits_for_the_database(

@@ -62,7 +62,7 @@ def lose_the_reply(
         if committed:
             run(transition)
         else:
-            with db.engine.connect() as connection:
+            with db.transaction() as connection:
                 transition(connection)
                 connection.rollback()
         between()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_jobs.events import Kind, emit
-from celery_jobs.sending import queue_depth, sender_of
+from celery_jobs.queue_depth import queue_depth
+from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import sends, signs, workers
 from celery_jobs.telling import expire, tell_untold

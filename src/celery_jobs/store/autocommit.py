@@ -28,7 +28,6 @@ def autocommitting(engine: Engine) -> Iterator[Any]:
     errors: type[Exception] = dialect.loaded_dbapi.Error
     try:
         pooled = engine.raw_connection()
-        pooled.driver_connection.autocommit = True
         yield pooled.driver_connection
     except errors as error:
         broken = pooled is not None and (pooled.driver_connection.closed or has_lost_plan(error))
@@ -37,12 +36,4 @@ def autocommitting(engine: Engine) -> Iterator[Any]:
         raise DBAPIError.instance(None, None, error, errors, connection_invalidated=broken) from error
     finally:
         if pooled is not None and pooled.is_valid:
-            _give_back(pooled, errors)
-
-
-def _give_back(pooled: Any, errors: type[Exception]) -> None:
-    try:
-        pooled.driver_connection.autocommit = False
-        pooled.close()
-    except errors:
-        pooled.invalidate()
+            pooled.close()

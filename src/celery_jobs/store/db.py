@@ -136,9 +136,11 @@ class Database:
             translated(self.url),
             self.engine.connect() as connection,
             self._bounded(connection.connection.driver_connection, within),
-            connection.begin(),
         ):
-            yield connection
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def alone(self, within: float = LONGEST_ANSWER) -> Iterator[Any]:

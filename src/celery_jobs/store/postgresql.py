@@ -31,11 +31,11 @@ def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) ->
     else:
         session = {"timezone": "UTC", **limits}
         arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
-    engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, **sizes)
+    # Most of what is done is one statement, which commits itself; what is more says that it is a transaction.
+    engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, isolation_level="AUTOCOMMIT", **sizes)
     if is_pooled:
         event.listen(engine, "begin", partial(_limit_transaction, limits))
     event.listen(engine, "handle_error", _replace_without_plan)
-    event.listen(engine, "reset", _leave_autocommit)
     return engine
 
 
@@ -58,12 +58,6 @@ LOST_STATEMENTS = ("26000", "42P05")
 def _replace_without_plan(context: ExceptionContext) -> None:
     if has_lost_plan(context.original_exception):
         context.is_disconnect = True
-
-
-def _leave_autocommit(driver: Any, record: object, state: object) -> None:
-    """No connection comes back committing each statement, wherever its user was interrupted."""
-    if driver.autocommit:
-        driver.autocommit = False
 
 
 def _limit_transaction(limits: dict[str, int], connection: Connection) -> None:
