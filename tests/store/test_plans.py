@@ -151,7 +151,11 @@ PAGES: dict[str, tuple[dict[str, Any], set[str], int]] = {
     "original": ({"original": OLD}, ONE, 6),
     "replay_of": ({"replay_of": number(1)}, {"jobs_replays"}, 5 * REPLAYS),
     "dead": ({"status": "DEAD"}, {"jobs_letters"}, PAGE),
-    "dead of a queue": ({"status": "DEAD", "queue": "rare"}, {"jobs_letters_of"}, FIRST_LOOKED_AT + PAGE),
+    "dead of a queue": (
+        {"final_status": "dead_lettered", "queue": "rare"},
+        {"jobs_letters_of"},
+        FIRST_LOOKED_AT + PAGE,
+    ),
     "dead of a task": ({"status": "DEAD", "task": "shop.t3"}, set(), BOUND + PAGE),
     "dead with an error": ({"status": "DEAD", "error": "no such text"}, set(), BOUND),
     "dead since": ({"dead_lettered_after": NOW}, {"jobs_letters"}, BOUND),
