@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 COUNTED = 100_000
-"""Rows that one statement counts at most: an hour's count would hold up nobody's vacuum."""
+"""Rows that one statement counts at most: a long one would keep vacuum from what has died since."""
 
 _JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
 
