@@ -24,8 +24,9 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
     from celery_jobs.store import attempts, sends
     from celery_jobs.store.rows import Claim
 
+    durable = not plugin.settings.async_claims
     while True:
-        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True)
+        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True, durable=durable)
         if isinstance(answer, Claim):
             return answer
         if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:

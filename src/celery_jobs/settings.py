@@ -145,6 +145,8 @@ class Settings:
     """Seconds to reach the database before an enqueue raises StoreUnavailable."""
     database_pooler: bool = False
     """True: PostgreSQL is reached through a pooler in transaction mode, as PgBouncer's."""
+    async_claims: bool = False
+    """True: PostgreSQL may forget a claim when it crashes, whose job then may run twice at once; it claims faster."""
     callback_secrets: tuple[Secret, ...] = ()
     """Secrets (`whsec_…`) that callbacks are signed with, by each of them: the new one first while they rotate."""
     callback_retry_delays: tuple[float, ...] = ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from tests.store.conftest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from celery_jobs.store.db import Database
 
@@ -45,6 +46,29 @@ def test_a_claim_makes_a_job_processing_under_a_lease(db: Database) -> None:
     assert job.started_at is not None
     assert job.lease_expires_at is not None
     assert abs(job.lease_expires_at - job.started_at - timedelta(seconds=LEASE)) < timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_claim_waits_for_the_disk_unless_it_need_not(
+    db: Database, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.is_sqlite:
+        pytest.skip("its commits are on disk")
+    waits = []
+
+    @contextmanager
+    def alone(within: float = 60) -> Iterator[Any]:
+        with db.transaction(within) as connection:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = on")  # the tests' server has it off
+            yield connection
+            waits.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar())
+
+    job_id = store(db)
+    monkeypatch.setattr(db, "alone", alone)
+    claimed = attempts.claim(db, job_id, new_id(), new_id(), LEASE, durable=durable)
+    assert isinstance(claimed, Claim)
+    assert attempts.complete(db, claimed, None, 5)
+    assert waits == ["on" if durable else "off", "on"]
 
 
 def test_a_claim_is_won_by_one_of_sixteen(db: Database) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Float, and_, bindparam, case, literal_column, or_, select, update
+from sqlalchemy import Boolean, Float, and_, bindparam, case, func, literal_column, or_, select, true, update
 
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import responses
@@ -66,24 +66,32 @@ class Unclaimed:
 
 
 def claim(
-    db: Database, job_id: str, worker: str, lease_token: str, lease: float, patient: bool = False
+    db: Database,
+    job_id: str,
+    worker: str,
+    lease_token: str,
+    lease: float,
+    patient: bool = False,
+    durable: bool = True,
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
-    A repetition after a lost reply finds its own claim. `patient`: wait while the database is away.
+    A repetition after a lost reply finds its own claim. `patient`: wait while the database is away; not `durable`:
+    do not wait for PostgreSQL's disk, from which a crash of the server within a second may take the claim back.
     """
     run = db.persist if patient else db.run
     values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease}
     tries = count()
+    statement = _win if durable or db.is_sqlite else _win_undurably
 
     def win(connection: Any) -> Claim | None:
-        won = _win.first(connection, {**values, "again": next(tries) > 0})
-        return None if won is None else Claim(**won)
+        won = statement.first(connection, {**values, "again": next(tries) > 0})
+        return None if won is None else Claim(**{name: won[name] for name in Claim.__slots__})
 
     return run(win, point="claim", alone=True) or Unclaimed(*run(partial(_why_lost, job_id, lease_token)))
 
 
-def _win_statement(is_sqlite: bool) -> Any:
+def _win_statement(is_sqlite: bool, *more: Any) -> Any:
     ours = and_(bindparam("again", type_=Boolean), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == _token)
     return (
         update(jobs)
@@ -98,13 +106,17 @@ def _win_statement(is_sqlite: bool) -> Any:
             failure_reason=None,
             error_message=None,
         )
-        .returning(*_CLAIMED)
+        .returning(*_CLAIMED, *more)
     )
 
 
 _job: Any = bindparam("job", type_=jobs.c.id.type)
 _token: Any = bindparam("token", type_=jobs.c.lease_token.type)
 _win = Prepared(_win_statement)
+_win_undurably = Prepared(
+    lambda is_sqlite: _win_statement(is_sqlite, func.set_config("synchronous_commit", "off", true()).label("commits"))
+)
+"""The setting is the transaction's own, and is there by its commit."""
 
 
 def _ready() -> ColumnElement[bool]:
