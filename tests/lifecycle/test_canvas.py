@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,12 @@ def test_a_frozen_chord_that_is_applied_again_runs_again_and_so_does_its_body(sh
         body = shop.wait(result, lambda rows, reuse=reuse: rows[0].reuse == reuse and rows[0].ended_at is not None)
         assert verdicts(body) == AT_ONCE
         assert [shop.original(member).reuse for member in result.parent.children] == [reuse] * 2
+        # The last member forgets what its chord has counted after it has sent the body: the next chord's, if it may.
+        wait_until(partial(_has_forgotten, shop, result.parent.id))
+
+
+def _has_forgotten(shop: Shop, group_id: str) -> bool:
+    return not shop.app.backend.client.keys(shop.app.backend.get_key_for_group(group_id, ".[jst]"))
 
 
 def test_a_group_waits_for_its_retries(shop: Shop) -> None:
