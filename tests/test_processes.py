@@ -76,7 +76,7 @@ def test_a_worker_that_cannot_start_says_so(folder: Path, broker_url: str) -> No
 
 
 def test_waiting_in_vain_tells_why() -> None:
-    with pytest.raises(AssertionError, match=r"nothing came \(waited 0.05 s\)"):
+    with pytest.raises(AssertionError, match=r"nothing came \(waited 0.1 s\)"):
         wait_until(lambda: False, timeout=0.05, message=lambda: "nothing came")
 
 

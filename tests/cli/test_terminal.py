@@ -46,6 +46,7 @@ def test_ids_stay_whole_on_any_terminal(shell: Shell, crowd: list[str]) -> None:
         assert all(id in shown for id in crowd)
 
 
+@pytest.mark.matrix
 def test_a_wider_terminal_shows_more(shell: Shell, crowd: list[str]) -> None:
     narrow, wide = (shell.on_terminal("list", columns=columns)[1] for columns in (80, 140))
     assert "CREATED" not in narrow

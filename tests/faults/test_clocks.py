@@ -134,6 +134,7 @@ def test_what_promoters_with_wrong_clocks_send_ahead_starts_on_time(yard: Yard) 
         assert was_on_time(row), row
 
 
+@pytest.mark.matrix
 def test_wrong_clocks_make_nobody_look_dead(yard: Yard, tmp_path: Path) -> None:
     """Each worker has a reaper of its own: any may look at the others, for twice the silence that it bears."""
     gate = tmp_path / "gate"
@@ -147,6 +148,7 @@ def test_wrong_clocks_make_nobody_look_dead(yard: Yard, tmp_path: Path) -> None:
     assert not any("declared dead" in worker.log for worker in workers)
 
 
+@pytest.mark.matrix
 def test_what_dead_workers_with_wrong_clocks_held_is_brought_back(yard: Yard, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     wrong = [yard.worker("-c", "1", clock=ahead) for ahead in WRONG]

@@ -93,6 +93,7 @@ def live(office: Office) -> int:
         return len(connection.execute(jobs.select().where(jobs.c.finished_at.is_(None))).all())
 
 
+@pytest.mark.matrix
 def test_restarted_every_two_seconds_under_load_it_loses_nothing_and_nobody_waits(
     own_postgres: Postgres, open_office: NewOffice, tmp_path: Path
 ) -> None:

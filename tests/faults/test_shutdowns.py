@@ -67,7 +67,9 @@ def wait_running(worker: Worker, *tasks: Task) -> None:
     wait_until(lambda: all(task.starts for task in tasks), process=worker)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+@pytest.mark.parametrize(
+    "late", [pytest.param(False, id="early", marks=pytest.mark.matrix), pytest.param(True, id="late")]
+)
 def test_a_soft_shutdown_finishes_what_is_quick_and_gives_back_the_rest_unburnt(
     app: Celery, start: NewWorker, tmp_path: Path, late: bool
 ) -> None:
