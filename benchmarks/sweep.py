@@ -32,7 +32,7 @@ ROWS_A_JOB, LEAST = 10, 3
 PATIENCE = 3600.0
 
 JUST_SWEPT = "INSERT INTO services (name, ran_at) SELECT unnest(%(names)s::text[]), now() - interval '5 s'"
-SWEPT = "SELECT count(*) FROM services WHERE name = ANY(%(names)s) AND handled IS NOT NULL"
+SWEPT = "SELECT count(*) FROM services WHERE name = ANY(%(names)s) AND handled > 0"
 LEFT = "SELECT count(*) FROM jobs WHERE queue <> 'celery'"
 
 
