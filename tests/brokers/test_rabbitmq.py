@@ -60,6 +60,7 @@ def test_jobs_run_wait_retry_and_die(app: Celery) -> None:
     assert 0 <= (delayed.started_at - delayed.scheduled_at).total_seconds() < 2
 
 
+@pytest.mark.matrix
 def test_what_a_purged_queue_lost_is_sent_again(app: Celery) -> None:
     results = [app.tasks["add"].delay(n, n) for n in range(5)]
     plugin = plugin_of(app)

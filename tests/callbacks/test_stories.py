@@ -191,6 +191,7 @@ def test_a_receiver_that_hangs_delays_no_other_callback_and_no_job(shop: Shop, r
     assert receiver.most_a_host["127.0.0.1"] == 2
 
 
+@pytest.mark.matrix
 def test_a_callback_takes_ten_seconds_in_all(shop: Shop, receiver: Receiver) -> None:
     receiver.slow["/hangs"] = 30
     shop.start_worker()
@@ -242,6 +243,7 @@ def test_a_worker_that_is_killed_between_the_post_and_its_record_leaves_it_to_an
     assert (row.callback_state, row.callback_tries) == ("sent", 2)
 
 
+@pytest.mark.matrix
 def test_a_worker_that_stops_does_not_wait_for_a_receiver_that_hangs(shop: Shop, receiver: Receiver) -> None:
     receiver.slow["/hangs"] = 30
     stopped = shop.start_worker()

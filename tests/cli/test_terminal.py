@@ -40,6 +40,7 @@ def test_nothing_wraps_on_80_columns(shell: Shell, crowd: list[str], command: li
     assert shown.count("\n") >= 3
 
 
+@pytest.mark.matrix
 def test_ids_stay_whole_on_any_terminal(shell: Shell, crowd: list[str]) -> None:
     for columns in (50, 80):
         _, shown = shell.on_terminal("dlq", "list", columns=columns)

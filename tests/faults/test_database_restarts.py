@@ -132,6 +132,7 @@ def stay_away(server: Postgres, office: Office, folder: Path, seconds: float) ->
         server.start()
 
 
+@pytest.mark.matrix
 def test_gone_for_longer_than_a_workers_silence_is_borne_it_is_told_of_the_end_of_what_ran(
     own_postgres: Postgres, open_office: NewOffice, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_job_longer_than_the_visibility_timeout_starts_once(
     assert len(started.read_text().split()) == 1
 
 
+@pytest.mark.matrix
 def test_processes_that_end_after_each_job_lose_none(app: Celery, start: NewWorker, tmp_path: Path) -> None:
     workers = [start(option, concurrency=2, queues=[option], env=settings()) for option in RECYCLED]
     results = [enqueue(app, tmp_path / f"{option}-{n}", option) for n in range(JOBS) for option in RECYCLED]

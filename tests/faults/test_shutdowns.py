@@ -91,6 +91,7 @@ def test_a_soft_shutdown_finishes_what_is_quick_and_gives_back_the_rest_unburnt(
     waiting.ends_well(following)
 
 
+@pytest.mark.matrix
 def test_a_second_term_changes_nothing_and_a_quit_after_it_gives_back_what_runs(
     app: Celery, start: NewWorker, tmp_path: Path
 ) -> None:

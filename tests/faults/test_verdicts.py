@@ -80,6 +80,7 @@ def begin(app: Celery, name: str, folder: Path) -> Story:
     return Story(body.parent.children[1], body, notes)
 
 
+@pytest.mark.matrix
 def test_whoever_waits_for_a_chain_that_ends_outside_a_run_hears_of_it(
     app: Celery, start: Callable[..., Worker], tmp_path: Path
 ) -> None:

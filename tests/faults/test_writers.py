@@ -88,6 +88,7 @@ def test_eight_processes_write_at_once_and_nobody_hears_that_the_file_is_locked(
     assert ends(file) == {"success": WRITERS * CYCLES}
 
 
+@pytest.mark.matrix
 def test_eight_processes_that_open_a_file_without_a_log_at_once_do_not_hear_it_either(
     file: Path, sqlite_template: Path
 ) -> None:

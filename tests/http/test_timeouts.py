@@ -23,6 +23,7 @@ def ended(jobs: Jobs, name: str, *args: Any, **options: Any) -> Run:
     return jobs.wait(jobs.enqueue(name, args, **{"queue": "strict", **options}).id, 30)
 
 
+@pytest.mark.matrix
 def test_a_task_that_takes_too_long_is_told_and_then_ended(jobs: Jobs) -> None:
     stubborn = jobs.enqueue("naps_on", queue="strict")
     run = ended(jobs, "naps", 60)
