@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Message
 
-__all__ = ["Arguments", "mask_reprs", "read_arguments", "reprs_of", "require_fit"]
+__all__ = ["Arguments", "mask_reprs", "read_arguments", "reprs_of", "require_fit", "signature_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +124,18 @@ def _places(plugin: Plugin, task: str | None) -> list[str]:
     known = plugin.app.tasks.get(task)
     if known is None:
         return []
-    if known not in _known_places:
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = inspect.signature(known.run).parameters.values()
-        _known_places[known] = [parameter.name for parameter in parameters if parameter.kind in kinds]
-    return _known_places[known]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in signature_of(known).parameters.values() if parameter.kind in kinds]
 
 
-_known_places: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
-"""By task: to read a signature takes longer than everything else here."""
+def signature_of(task: Any) -> inspect.Signature:
+    """What a task takes, found out once: that takes longer than most of what is done with it."""
+    if task not in _signatures:
+        _signatures[task] = inspect.signature(task.run)
+    return _signatures[task]
+
+
+_signatures: WeakKeyDictionary[Any, inspect.Signature] = WeakKeyDictionary()
 
 
 def require_fit(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

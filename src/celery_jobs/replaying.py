@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from kombu.serialization import dumps, registry
 from kombu.utils import json
 
+from celery_jobs.arguments import signature_of
 from celery_jobs.envelope import decode_body, decode_headers
 from celery_jobs.errors import ArgumentsDoNotFit
 from celery_jobs.ids import new_id
@@ -75,17 +74,11 @@ def _require_fit(plugin: Plugin, original: Job, body: Body) -> None:
         return
     args, kwargs, _ = body
     try:
-        if task not in _signatures:
-            _signatures[task] = inspect.signature(task.run)
-        _signatures[task].bind(*args, **kwargs)
+        signature_of(task).bind(*args, **kwargs)
     except TypeError as error:
         raise ArgumentsDoNotFit(
             f"the job {original.id} cannot be replayed: its arguments no longer fit {original.task}: {error}"
         ) from error
-
-
-_signatures: WeakKeyDictionary[Any, inspect.Signature] = WeakKeyDictionary()
-"""By task: to find one out takes longer than all the rest of a replay."""
 
 
 def _alone(message: Message, body: Body, task_id: str) -> Message:
