@@ -133,8 +133,13 @@ def test_a_pool_that_cannot_stop_a_task_lets_it_end_and_loses_nothing_that_waits
 
 
 def fetched(worker: Worker, app: Celery, folder: Path) -> Task:
-    """A task that the worker has fetched and not begun: all its processes are busy."""
+    """A task that the worker has fetched, given to its pool and not begun: all its processes are busy.
+
+    A signal that meets Celery's main thread while it gives a task to its threads stops the worker for good: the handler
+    shuts the executor down, whose lock the interrupted submit holds. A worker that answers is not in the midst of one.
+    """
     before = worker.log.count(" received")
     task = Task(app, folder, "waiting")
     wait_until(lambda: worker.log.count(" received") > before, process=worker)
+    assert app.control.broadcast("ping", reply=True, limit=1, timeout=40)
     return task
