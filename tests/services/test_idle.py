@@ -30,6 +30,7 @@ def test_a_heartbeat_and_an_idle_turn_are_one_statement_each(
     plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
 ) -> None:
     worker = workers.register(plugin.db, "w@here", 1, ["celery"])
+    workers.heartbeat(plugin.db, worker, ["celery"], list(SERVICES))  # prepared
     with round_trips(plugin.db) as said:
         workers.heartbeat(plugin.db, worker, ["celery"], list(SERVICES))
     assert len(said) == 1, said

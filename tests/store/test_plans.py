@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -33,6 +32,7 @@ from celery_jobs.store import (
 from celery_jobs.store.db import Database
 from celery_jobs.store.filters import Filter
 from tests.processes import wait_until
+from tests.servers.round_trips import round_trips
 from tests.store.conftest import FAILURE, LEASE, begin, claim, complete, new_job, store
 from tests.store.plans import DEAD, DUE, EXPIRED, FIRST, LONELY, OWES, REPLAYS, UNTOLD, Rehearsal, fill, number, reading
 
@@ -214,24 +214,14 @@ def _expect(db: Database, act: Callable[[], Any], indexes: set[str], most: int) 
 
 
 def test_each_step_of_the_hot_path_is_one_statement_that_commits_by_itself(
-    new_postgresql_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    new_postgresql_database: Callable[[], str],
 ) -> None:
     db = Database(new_postgresql_database(), timeout=20)
-    complete(db, store(db))  # connected, and compiled
-    said: list[bool] = []
-    execute = psycopg.Cursor.execute
-
-    def note(cursor: Any, *args: Any, **options: Any) -> Any:
-        said.append(cursor.connection.autocommit)
-        return execute(cursor, *args, **options)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", note)
-    job_id = store(db)
-    assert said == [True]
-    claimed = claim(db, job_id)
-    assert said == [True] * 2
-    assert attempts.complete(db, claimed, None, 1)
-    assert said == [True] * 3
+    complete(db, store(db))  # connected, and prepared
+    with round_trips(db) as said:
+        job_id = store(db)
+        assert attempts.complete(db, claim(db, job_id), None, 1)
+    assert said == ["(prepared)"] * 3
     db.dispose()
 
 

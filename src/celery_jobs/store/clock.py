@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DateTime, Float, bindparam
+from sqlalchemy import DateTime, Float, bindparam, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["asked_at", "now", "seconds_until"]
 
 
+_NOT_AT_ALL: Any = literal_column("0.0")
+
+
 class _Moment(FunctionElement[datetime]):
     """A moment of the database's clock, plus `seconds`."""
 
@@ -27,8 +30,14 @@ class _Moment(FunctionElement[datetime]):
     inherit_cache = True
 
     def __init__(self, seconds: ColumnElement[Any] | float = 0) -> None:
-        shift = bindparam(None, float(seconds), type_=Float) if isinstance(seconds, int | float) else seconds
-        super().__init__(shift)
+        if isinstance(seconds, int | float):
+            seconds = bindparam(None, float(seconds), type_=Float) if seconds else _NOT_AT_ALL
+        super().__init__(seconds)
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether there is anything to add."""
+        return all(clause is not _NOT_AT_ALL for clause in self.clauses)
 
 
 class now(_Moment):
@@ -51,12 +60,18 @@ class asked_at(_Moment):
 
 @compiles(now, "postgresql")
 def _postgres_now(element: now, compiler: Any, **options: Any) -> str:
-    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+    return _shifted("clock_timestamp()", element, compiler, options)
 
 
 @compiles(asked_at, "postgresql")
 def _postgres_asked_at(element: asked_at, compiler: Any, **options: Any) -> str:
-    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+    return _shifted("statement_timestamp()", element, compiler, options)
+
+
+def _shifted(moment: str, element: _Moment, compiler: Any, options: dict[str, Any]) -> str:
+    if not element.is_shifted:
+        return moment
+    return f"({moment} + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
 @compiles(asked_at, "sqlite")

@@ -6,6 +6,7 @@ cache keys, contexts and result objects, costs more than the statement itself.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sqlalchemy import Dialect, Executable
+
+    from celery_jobs.store.libpq import ServerStatement
 
 __all__ = ["Prepared"]
 
@@ -27,66 +30,88 @@ FLOAT8 = 701
 class Prepared:
     """A statement with named parameters, of which at most one row comes back."""
 
-    def __init__(self, build: Callable[[bool], Executable]) -> None:
-        """`build(is_sqlite)` makes the statement; it is called once for each kind of database."""
-        self._build = build
-        self._compiled: dict[str, _Compiled] = {}
+    def __init__(self, build: Callable[[bool], Executable], kept: bool = True) -> None:
+        """`build(is_sqlite)` makes the statement; it is called once for each kind of database.
+
+        `kept`: it is there as long as the process, so that the server may keep it as long as the connection.
+        """
+        self._statement = cache(build)
+        self._kept = kept
 
     def first(self, connection: Connection | Any, values: Mapping[str, Any]) -> Row | None:
         """The row that comes back, by column, if any. `connection`: SQLAlchemy's, or psycopg's own."""
         if isinstance(connection, Connection):
-            row = connection.execute(self._for(connection.dialect).statement, values).first()
+            row = connection.execute(self._statement(connection.dialect.name == "sqlite"), values).first()
             return None if row is None else dict(row._mapping)
-        return self._for(_psycopg()).first(connection, values)
+        return self._compiled.first(connection, values, self._kept)
 
-    def _for(self, dialect: Dialect) -> _Compiled:
-        found = self._compiled.get(dialect.name)
-        if found is None:
-            statement: Any = self._build(dialect.name == "sqlite")
-            found = self._compiled[dialect.name] = _Compiled(statement, dialect)
-        return found
+    @cached_property
+    def _compiled(self) -> _Compiled:
+        return _Compiled(self._statement(False), _psycopg())
 
 
 class _Compiled:
-    """A statement for one kind of database."""
+    """A statement as PostgreSQL's own library takes it."""
 
     def __init__(self, statement: Any, dialect: Dialect) -> None:
-        self.statement = statement
+        self._statement = statement
         self._dialect = dialect
 
     @cached_property
-    def _sql(self) -> tuple[str, dict[str, Any], list[tuple[str, Any]]]:
-        """The text, the values that are always the same, and who prepares each of the others."""
-        compiled = self.statement.compile(dialect=self._dialect)
-        constants, prepared = {}, []
-        for bound, name in compiled.bind_names.items():
-            prepare = bound.type.dialect_impl(self._dialect).bind_processor(self._dialect)
-            if bound.required:
-                prepared.append((name, prepare))
-            else:
-                constants[name] = bound.value if prepare is None else prepare(bound.value)
-        return str(compiled), constants, prepared
+    def _sql(self) -> Any:
+        return self._statement.compile(dialect=self._dialect)
+
+    @cached_property
+    def _given(self) -> list[tuple[str, Any, Any]]:
+        """Each parameter in the order of its number: its name, who prepares it, and what it always is."""
+        bound = {name: parameter for parameter, name in self._sql.bind_names.items()}
+        return [(name, *self._way_in(bound[name])) for name in self._sql.positiontup]
+
+    def _way_in(self, bound: Any) -> tuple[Any, Any]:
+        prepare = bound.type.dialect_impl(self._dialect).bind_processor(self._dialect)
+        if bound.required:
+            return prepare, _ASKED
+        value = bound.value if prepare is None else prepare(bound.value)
+        return None, str(value) if isinstance(value, StrEnum) else value
 
     @cached_property
     def _columns(self) -> list[tuple[str, Any]]:
         """Each column that comes back, and who reads it."""
         return [
             (column.key, column.type.dialect_impl(self._dialect).result_processor(self._dialect, FLOAT8))
-            for column in self.statement.exported_columns
+            for column in self._statement.exported_columns
         ]
 
-    def first(self, connection: Any, values: Mapping[str, Any]) -> Row | None:
-        text, constants, prepared = self._sql
-        parameters = dict(constants)
-        for name, prepare in prepared:
-            parameters[name] = values[name] if prepare is None else prepare(values[name])
-        cursor = connection.execute(text, parameters)
-        row = cursor.fetchone()
+    @cached_property
+    def _on_server(self) -> ServerStatement:
+        from celery_jobs.store.libpq import ServerStatement
+
+        types = {name: parameter.type for parameter, name in self._sql.bind_names.items()}
+        return ServerStatement(str(self._sql), [types[name] for name in self._sql.positiontup])
+
+    def first(self, driver: Any, values: Mapping[str, Any], kept: bool) -> Row | None:
+        from celery_jobs.store.libpq import takes_it
+
+        given = [
+            (values[name] if prepare is None else prepare(values[name])) if constant is _ASKED else constant
+            for name, prepare, constant in self._given
+        ]
+        row = self._on_server.first(driver, given) if kept and takes_it(driver) else self._execute(driver, given)
         if row is None:
             return None
         return {
             name: value if read is None else read(value) for (name, read), value in zip(self._columns, row, strict=True)
         }
+
+    def _execute(self, driver: Any, given: list[Any]) -> tuple[Any, ...] | None:
+        from psycopg import RawCursor
+
+        row: tuple[Any, ...] | None = RawCursor(driver).execute(str(self._sql), given).fetchone()
+        return row
+
+
+_ASKED = object()
+"""Stands for the value of a parameter that each execution gives."""
 
 
 @cache
@@ -94,4 +119,4 @@ def _psycopg() -> Any:
     """The driver's dialect, made where PostgreSQL is used and not where it is not."""
     from sqlalchemy.dialects.postgresql import psycopg
 
-    return psycopg.dialect()  # type: ignore[no-untyped-call]
+    return psycopg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]

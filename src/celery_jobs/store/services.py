@@ -37,7 +37,8 @@ def take(db: Database, name: str, interval: float, sign: ColumnElement[bool] | N
 
     `sign`: what tells whether there is anything to do, asked in the same statement.
     """
-    statement = Prepared(lambda is_sqlite: _take(name, interval, true() if sign is None else sign, is_sqlite))
+    sign = true() if sign is None else sign
+    statement = Prepared(lambda is_sqlite: _take(name, interval, sign, is_sqlite), kept=False)
 
     def transition(connection: Any) -> Turn | None:
         # What SQLite returns is the row as it is afterwards; within its lock it can be asked before.
