@@ -11,6 +11,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import batch, execution
+from celery_jobs.ahead import ahead_of, sent_with
 from celery_jobs.arguments import mask_reprs
 from celery_jobs.canvas import following_calls
 from celery_jobs.delayed_delivery import plain_options
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from kombu import Producer
 
+    from celery_jobs.ahead import Ahead
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Message, NewJob
 
@@ -165,14 +167,15 @@ class RecordingProducer:
         if not replaces and self._gather(wire, job, submission, running):
             self._unheard = True
             return None
-        enqueued = self._record(job, patient=running is not None and running.body_done)
+        ahead = ahead_of(self._producer, job, message, options)
+        enqueued = self._record(job, running is not None and running.body_done, ahead)
         self._unheard = enqueued.deduplicated
         submission.settle(enqueued)
         if running is not None and replaces:
             running.replaced_by = enqueued.job_id
         self._refuse_alias(wire, submission, running, enqueued)
         if enqueued.sent_at is not None:
-            self._send(wire, message, options, enqueued, submission)
+            self._send(wire, message, options, enqueued, submission, ahead)
         return None
 
     def _gather(self, wire: Wire, job: NewJob, submission: Submission, running: execution.Execution | None) -> bool:
@@ -216,11 +219,11 @@ class RecordingProducer:
         queue = queue_of(self._plugin.app.amqp.queues, options)
         return make_job(self._plugin, wire, message, queue, submission.options, **more)
 
-    def _record(self, job: NewJob, patient: bool) -> Enqueued:
+    def _record(self, job: NewJob, patient: bool, ahead: Ahead | None) -> Enqueued:
         """`patient`: an attempt that has done its work waits for the database, also with what follows it."""
         from celery_jobs.store.enqueue import enqueue
 
-        enqueued = enqueue(self._plugin.db, job, patient)
+        enqueued = enqueue(self._plugin.db, job, patient, None if ahead is None else ahead.make)
         if not enqueued.deduplicated:
             emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
@@ -248,16 +251,15 @@ class RecordingProducer:
         options: dict[str, Any],
         enqueued: Enqueued,
         submission: Submission,
+        ahead: Ahead | None,
     ) -> None:
-        plain = {k: v for k, v in options.items() if k not in ("serializer", "retry", "retry_policy")}
         assert enqueued.sent_at is not None
-        headers = options.get("headers") or {}
-        moments = moments_for(enqueued.sent_at, enqueued.due_at, enqueued.expires_at, headers.get("eta"))
-        plain["headers"] = {**headers, **moments, JOB_HEADER: enqueued.job_id}
-        plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
+        asked = (options.get("headers") or {}).get("eta")
+        moments = moments_for(enqueued.sent_at, enqueued.due_at, enqueued.expires_at, asked)
+        plain = sent_with(options, message, {**moments, JOB_HEADER: enqueued.job_id})
         sender = sender_of(self._plugin)
         announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)
-        if not (announced and sender.publish(self._producer, message.body, **plain)):
+        if not (announced and sender.publish(self._producer, message.body, ahead, **plain)):
             sender.note_unsent([enqueued])
 
     def _publish_event(self, body: Any, options: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from kombu import Producer
 
+    from celery_jobs.ahead import Ahead
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Outgoing
 
@@ -44,14 +45,19 @@ class Sender:
         self.plugin = plugin
         self.breaker = Breaker(plugin.settings.broker_retry_interval)
 
-    def publish(self, producer: Producer, body: bytes, **options: Any) -> bool:
-        """Publish once, within about `jobs_broker_timeout` seconds an answer; False where the broker failed."""
-        return self.guarded(producer, lambda: _publish(producer, body, options))
+    def publish(self, producer: Producer, body: bytes, ahead: Ahead | None = None, **options: Any) -> bool:
+        """Publish once, within about `jobs_broker_timeout` seconds an answer; False where the broker failed.
 
-    def guarded(self, producer: Producer, act: Callable[[], object]) -> bool:
+        `ahead`: the same message, if it is made already.
+        """
+        is_made = ahead is not None and ahead.is_made
+        return self.guarded(producer, lambda: _publish(producer, body, options, ahead), is_connected=is_made)
+
+    def guarded(self, producer: Producer, act: Callable[[], object], is_connected: bool = False) -> bool:
         """Do something with the broker; False, and the breaker opens, where the broker failed."""
         try:
-            self.connect(producer)
+            if not is_connected:
+                self.connect(producer)
             act()
         except broker_errors(producer) as error:
             if not isinstance(error, producer.connection.channel_errors):  # which refuse this message, and no other
@@ -216,9 +222,14 @@ def broker_errors(producer: Producer) -> tuple[type[BaseException], ...]:
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
-def _publish(producer: Producer, body: bytes, options: dict[str, Any]) -> None:
+def _publish(producer: Producer, body: bytes, options: dict[str, Any], ahead: Ahead | None) -> None:
+    ready = [ahead] if ahead is not None and ahead.is_made else []
+
     def publish() -> None:
-        producer.publish(body, **options)
+        if ready:
+            ready.pop().send()
+        else:
+            producer.publish(body, **options)
         failpoints.reach("send.sent")
 
     failpoints.reach("send.begun")

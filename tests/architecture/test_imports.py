@@ -26,7 +26,7 @@ LAYERS = (
     ("runs",),
     ("callbacks", "alerts", "waiting"),
     ("envelope",),
-    ("logs", "task_events"),
+    ("logs", "task_events", "ahead"),
     ("sending", "queue_depth"),
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),

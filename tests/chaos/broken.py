@@ -68,7 +68,7 @@ def _send_before_commit() -> None:
     """The message goes out and the caller is told so; the row follows, or never comes."""
     store = enqueue.enqueue
 
-    def enqueue_later(database: db.Database, new: rows.NewJob, patient: bool = False) -> rows.Enqueued:
+    def enqueue_later(database: db.Database, new: rows.NewJob, *_: Any) -> rows.Enqueued:
         def follow() -> None:
             time.sleep(0.3)
             with suppress(StoreUnavailable):

@@ -36,4 +36,6 @@ def autocommitting(engine: Engine) -> Iterator[Any]:
         raise DBAPIError.instance(None, None, error, errors, connection_invalidated=broken) from error
     finally:
         if pooled is not None and pooled.is_valid:
+            if pooled.driver_connection.closed:  # an interruption left an answer on its way
+                pooled.invalidate()
             pooled.close()

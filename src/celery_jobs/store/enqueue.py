@@ -39,15 +39,15 @@ def _anything(job: NewJob, enqueued: Enqueued) -> None:
     pass
 
 
-def enqueue(db: Database, new: NewJob, patient: bool = False) -> Enqueued:
+def enqueue(db: Database, new: NewJob, patient: bool = False, meanwhile: Callable[[], None] | None = None) -> Enqueued:
     """Store a new chain, or find the one with its idempotency key or task id (semantics.md sections 4, 10).
 
-    `patient`: wait for the database as long as it takes.
+    `patient`: wait for the database as long as it takes; `meanwhile`: what may be done while it works.
     """
     run = db.persist if patient else partial(db.run, within=db.timeout * GRACE)
     if not db.is_sqlite:
         values = {**values_of(new), **_message_values(new.message)}
-        row = run(lambda connection: _store.first(connection, values), point="enqueue", alone=True)
+        row = run(lambda connection: _store.first(connection, values, meanwhile), point="enqueue", alone=True)
         if row is not None:
             return Enqueued(new.id, new.task_id, row["sent_at"], row["due_at"], row["expires_at"])
     return run(partial(insert_job, db, new), point="enqueue")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from itertools import count
+from select import POLLIN, POLLOUT, poll
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,8 +19,9 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from sqlalchemy import LargeBinary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from psycopg.pq.abc import PGconn, PGresult
     from sqlalchemy.types import TypeEngine
 
 __all__ = ["ServerStatement", "takes_it"]
@@ -56,11 +58,16 @@ class ServerStatement:
         self._known: WeakKeyDictionary[psycopg.Connection[Any], Any] = WeakKeyDictionary()
         """The connections that have it prepared, with what adapts values for each."""
 
-    def first(self, driver: psycopg.Connection[Any], values: Sequence[Any]) -> tuple[Any, ...] | None:
-        """The row that comes back, if any; raises what psycopg raises. Waits in C, where signals wait too."""
+    def first(
+        self, driver: psycopg.Connection[Any], values: Sequence[Any], meanwhile: Callable[[], None] | None = None
+    ) -> tuple[Any, ...] | None:
+        """The row that comes back, if any; raises what psycopg raises. Waits in C, where signals wait too.
+
+        `meanwhile`: what to do while the server works.
+        """
         adapt = self._known.get(driver) or self._prepare(driver)
-        given = adapt.dump_sequence(values, self._ways)
-        result = driver.pgconn.exec_prepared(self._name, given, self._formats, Format.BINARY)
+        given = (self._name, adapt.dump_sequence(values, self._ways), self._formats, Format.BINARY)
+        result = driver.pgconn.exec_prepared(*given) if meanwhile is None else _beside(driver.pgconn, given, meanwhile)
         if result.status != ExecStatus.TUPLES_OK:
             raise _error(driver, result)
         if result.ntuples == 0:
@@ -75,6 +82,35 @@ class ServerStatement:
             raise _error(driver, result)
         adapt = self._known[driver] = Transformer(driver.adapters)  # not of the connection, which it would keep
         return adapt
+
+
+def _beside(pgconn: PGconn, given: Any, meanwhile: Callable[[], None]) -> PGresult:
+    """Send, do something else, and wait: not in libpq, which would hold the interpreter's lock."""
+    pgconn.send_query_prepared(*given)
+    try:
+        meanwhile()
+        return _result(pgconn)
+    except BaseException:
+        pgconn.finish()  # nobody is to meet the answer
+        raise
+
+
+def _result(pgconn: PGconn) -> PGresult:
+    readable = poll()
+    while pgconn.flush():
+        readable.register(pgconn.socket, POLLIN | POLLOUT)
+        readable.poll()
+        pgconn.consume_input()
+    readable.register(pgconn.socket, POLLIN)
+    results: list[PGresult] = []
+    while True:
+        while pgconn.is_busy():
+            readable.poll()
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            return results[0]
+        results.append(result)
 
 
 def _error(driver: psycopg.Connection[Any], result: Any) -> psycopg.Error:

@@ -38,12 +38,17 @@ class Prepared:
         self._statement = cache(build)
         self._kept = kept
 
-    def first(self, connection: Connection | Any, values: Mapping[str, Any]) -> Row | None:
-        """The row that comes back, by column, if any. `connection`: SQLAlchemy's, or psycopg's own."""
+    def first(
+        self, connection: Connection | Any, values: Mapping[str, Any], meanwhile: Callable[[], None] | None = None
+    ) -> Row | None:
+        """The row that comes back, by column, if any. `connection`: SQLAlchemy's, or psycopg's own.
+
+        `meanwhile`: what may be done while the server works, where it can be.
+        """
         if isinstance(connection, Connection):
             row = connection.execute(self._statement(connection.dialect.name == "sqlite"), values).first()
             return None if row is None else dict(row._mapping)
-        return self._compiled.first(connection, values, self._kept)
+        return self._compiled.first(connection, values, self._kept, meanwhile)
 
     @cached_property
     def _compiled(self) -> _Compiled:
@@ -89,14 +94,19 @@ class _Compiled:
         types = {name: parameter.type for parameter, name in self._sql.bind_names.items()}
         return ServerStatement(str(self._sql), [types[name] for name in self._sql.positiontup])
 
-    def first(self, driver: Any, values: Mapping[str, Any], kept: bool) -> Row | None:
+    def first(
+        self, driver: Any, values: Mapping[str, Any], kept: bool, meanwhile: Callable[[], None] | None
+    ) -> Row | None:
         from celery_jobs.store.libpq import takes_it
 
         given = [
             (values[name] if prepare is None else prepare(values[name])) if constant is _ASKED else constant
             for name, prepare, constant in self._given
         ]
-        row = self._on_server.first(driver, given) if kept and takes_it(driver) else self._execute(driver, given)
+        if kept and takes_it(driver):
+            row = self._on_server.first(driver, given, meanwhile)
+        else:
+            row = self._execute(driver, given)
         if row is None:
             return None
         return {

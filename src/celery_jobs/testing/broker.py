@@ -26,7 +26,7 @@ __all__ = ["KeepingProducer", "Kept", "KeptMessages", "SilentSender"]
 class SilentSender(Sender):
     """A sender that takes every message and drops it."""
 
-    def guarded(self, producer: Producer, act: Callable[[], object]) -> bool:
+    def guarded(self, producer: Producer, act: Callable[[], object], is_connected: bool = False) -> bool:
         """Do nothing with the broker, which is well."""
         return True
 

@@ -1,0 +1,73 @@
+"""A message that is made while its job is being stored: to hand it to Redis is all that is left for afterwards."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from celery_jobs.envelope import JOB_HEADER
+from celery_jobs.kept_client import holding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kombu import Producer
+
+    from celery_jobs.store.rows import Message, NewJob
+
+__all__ = ["Ahead", "ahead_of", "sent_with"]
+
+
+def ahead_of(producer: Producer, job: NewJob, message: Message, options: dict[str, Any]) -> Ahead | None:
+    """The message of a new job, where it does not depend on what the database makes of its row; else None.
+
+    `options`: those of the call, as Celery gives them to kombu's `publish`.
+    """
+    asked, exchange = (options.get("headers") or {}).get("eta"), options.get("exchange")
+    moments = (job.scheduled_at, job.delay, job.expires_at, job.expires_in, asked)
+    if not job.send or any(moment not in (None, 0) for moment in moments) or getattr(exchange, "name", exchange):
+        return None
+    return Ahead(producer, message.body, sent_with(options, message, {"eta": None, JOB_HEADER: job.id}))
+
+
+def sent_with(options: dict[str, Any], message: Message, headers: dict[str, Any]) -> dict[str, Any]:
+    """The options to publish a stored message with, with our headers beside those of the call."""
+    plain = {name: value for name, value in options.items() if name not in ("serializer", "retry", "retry_policy")}
+    plain.update(content_type=message.content_type, content_encoding=message.content_encoding)
+    return {**plain, "headers": {**(options.get("headers") or {}), **headers}}
+
+
+class Ahead:
+    """One message. Where it cannot be made so it is not, and is published as any other."""
+
+    def __init__(self, producer: Producer, body: bytes, options: Mapping[str, Any]) -> None:
+        """`options`: those of kombu's `publish`."""
+        self._producer = producer
+        self._body = body
+        self._options = options
+        self._made: Any = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it has only to be sent."""
+        return self._made is not None
+
+    def make(self) -> None:
+        """Make it, up to where it would be sent; asks nothing of the broker, and raises nothing."""
+        with suppress(Exception):  # what is wrong is said where it is published
+            if _is_open(self._producer):
+                with holding(self._producer.channel) as (client, pushes):
+                    self._producer.publish(self._body, **self._options)
+                self._made = client, pushes
+
+    def send(self) -> None:
+        """Send it; raises what the client raises."""
+        client, pushes = self._made
+        for key, message in pushes:
+            client.lpush(key, message)
+
+
+def _is_open(producer: Producer) -> bool:
+    """Whether there is a channel, which need not be made first, and what it is given goes out at once."""
+    connection, batch = producer.connection, getattr(producer._batch_local, "current", None)
+    return connection.connected and connection._default_channel is not None and batch is None
