@@ -16,13 +16,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.sending import sender_of
-from celery_jobs.store.rows import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.store.rows import Enqueued, NewJob
+    from celery_jobs.store.rows import Enqueued, NewJob, Outgoing
 
 __all__ = ["Batch", "Gathered", "current", "outgoing"]
 
@@ -144,6 +143,8 @@ def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
 
 def outgoing(job: NewJob, enqueued: Enqueued) -> Outgoing:
     """A new job as it is sent at once, also where it is held: then only for the event of it."""
+    from celery_jobs.store.rows import Outgoing
+
     return Outgoing(
         job_id=job.id,
         message=job.message,

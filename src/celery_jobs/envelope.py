@@ -12,7 +12,6 @@ from kombu.utils import json
 from celery_jobs.delayed_delivery import plain_way
 from celery_jobs.errors import InvalidJob, PayloadNotSerializable, PayloadTooLarge
 from celery_jobs.ids import new_id, parse_id
-from celery_jobs.store.rows import Message, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from kombu import Queue
 
     from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Message, Outgoing
 
 __all__ = [
     "JOB_HEADER",
@@ -65,6 +65,8 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
 
     Raises PayloadNotSerializable and PayloadTooLarge, and InvalidJob for a compression that is unknown here.
     """
+    from celery_jobs.store.rows import Message
+
     content_type, content_encoding, payload = serialize(body, options.get("serializer") or "json", limit)
     exchange = options.get("exchange") or ""
     return Message(

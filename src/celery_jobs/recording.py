@@ -10,7 +10,6 @@ from celery_jobs.addresses import parse_url
 from celery_jobs.errors import BlockedAddress, InvalidJob
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import HTTP_TASK
-from celery_jobs.store.rows import Message, NewJob
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.options import JobOptions
     from celery_jobs.plugin import Plugin
+    from celery_jobs.store.rows import Message, NewJob
 
 __all__ = ["Wire", "make_job", "read_wire", "require_carried", "require_permitted"]
 
@@ -75,6 +75,8 @@ def _moment(plugin: Plugin, value: Any) -> datetime | None:
 
 def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: JobOptions, **more: Any) -> NewJob:
     """The first attempt of a chain; raises InvalidJob where its retry policy makes no sense, or a name is none."""
+    from celery_jobs.store.rows import NewJob
+
     for field, name in {"task_id": wire.task_id, "task": wire.task, "queue": queue}.items():
         _require_kept(field, name)
     try:

@@ -191,7 +191,7 @@ def test_the_command_is_an_entry_point_of_celery() -> None:
 
 
 HEAVY = (
-    *("sqlalchemy", "psycopg", "sqlite3", "alembic"),  # with the first enqueue
+    *("sqlalchemy", "psycopg", "sqlite3", "alembic", "celery_jobs.store.rows"),  # with the first enqueue
     *("httpx", "httpcore", "idna", "regex", "jsonpath", "apprise"),  # where somebody has a use for them
     *("rich", "click.testing", "celery.app.control", "kombu.matcher"),  # in commands
 )
