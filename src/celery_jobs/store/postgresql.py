@@ -78,4 +78,6 @@ def _arguments(timeout: float) -> dict[str, Any]:
         "tcp_user_timeout": int(timeout * 1000),
         "keepalives_idle": 30,
         "application_name": "celery-jobs",
+        # Whatever the database's own or PGCLIENTENCODING: `libpq` speaks nothing else. Poolers keep it for each client.
+        "client_encoding": "UTF8",
     }
