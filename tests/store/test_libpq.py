@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -33,6 +34,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import OperationalError
 
 from celery_jobs.errors import SchemaOutdated, StoreUnavailable
 from celery_jobs.store import attempts, workers
@@ -267,6 +269,22 @@ def test_one_that_is_ended_while_idle_is_replaced_unseen(db: Database) -> None:
     before = run(db, WAITS)["by"]
     _end(db, before)
     assert run(db, WAITS)["by"] != before
+
+
+def test_one_whose_server_does_not_answer_is_given_up_in_time(db: Database) -> None:
+    with locked(db), pytest.raises(StoreUnavailable, match=r"does not answer \(waited 0\.3 s\)"):
+        db.run(lambda driver: WAITS.first(driver, {}), within=0.3, alone=True)
+    assert run(db, WAITS)["held"] == ""
+
+
+def test_a_connection_that_is_cut_is_an_error_of_its_working(db: Database) -> None:
+    run(db, WAITS)
+    with db.alone() as driver, socket.socket(fileno=os.dup(driver.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(StoreUnavailable, match="does not answer") as caught, db.alone() as driver:
+        WAITS.first(driver, {})
+    assert isinstance(caught.value.__cause__, OperationalError)
+    assert run(db, WAITS)["held"] == ""
 
 
 def _end(db: Database, pid: int) -> None:
