@@ -306,6 +306,18 @@ def test_an_interruption_leaves_no_connection_in_a_transaction(db: Database) -> 
             assert driver.info.transaction_status == TransactionStatus.IDLE
 
 
+def test_a_connection_in_use_while_the_others_are_closed_is_closed_when_it_comes_back(db: Database) -> None:
+    with db.transaction() as connection:
+        used: Any = connection.connection.dbapi_connection
+        db.dispose()
+        connection.execute(text("SELECT 1"))
+    assert db.is_sqlite or used.closed
+    with db.alone() as first:
+        pass
+    with db.alone() as second:
+        assert db.is_sqlite or second is first
+
+
 def test_an_outcome_waits_for_the_database(
     own_postgres: Postgres, fragile: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
@@ -121,9 +122,11 @@ class Database:
             self.dispose()
 
     def dispose(self) -> None:
-        """Close this process's connections."""
+        """Close this process's connections; one that is in use, when it comes back."""
         if self._engine is not None and self._pid == os.getpid():
+            left = self._engine.pool
             self._engine.dispose()
+            event.listen(left, "checkin", lambda _, record: record.invalidate())  # else whoever collects it is warned
 
     @contextmanager
     def transaction(self, within: float = LONGEST_ANSWER) -> Iterator[Connection]:

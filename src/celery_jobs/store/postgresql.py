@@ -29,7 +29,7 @@ def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) ->
         # What is set in a session, or prepared, would be left to whoever has it next, and be missing in ours.
         arguments["prepare_threshold"] = None
     else:
-        session = {"timezone": "UTC", **limits}
+        session = {"timezone": "UTC", "datestyle": "ISO", **limits}  # psycopg reads no other moments than ISO's
         arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
     # Most of what is done is one statement, which commits itself; what is more says that it is a transaction.
     engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, isolation_level="AUTOCOMMIT", **sizes)
@@ -78,4 +78,6 @@ def _arguments(timeout: float) -> dict[str, Any]:
         "tcp_user_timeout": int(timeout * 1000),
         "keepalives_idle": 30,
         "application_name": "celery-jobs",
+        # Whatever the database's own or PGCLIENTENCODING: `libpq` speaks nothing else. Poolers keep it for each client.
+        "client_encoding": "UTF8",
     }

@@ -1,9 +1,9 @@
 """What a worker tells Redis of its messages: in one round trip for all that a turn of its event loop has brought.
 
 kombu notes in Redis what is fetched, and takes the note away where it is acknowledged. It waits for the answer each
-time, and a process of the pool that is free waits with it. For jobs both can wait until the turn is over, before
-anything is run: a message that is lost in between is sent again, and one that comes twice is dropped, as the jobs
-database knows. Of all other messages Redis is told at once.
+time, and a process of the pool that is free waits with it. For jobs both can wait until the turn is over: a message
+that is lost in between is sent again, and one that comes twice is dropped, as the jobs database knows. Of all other
+messages Redis is told at once.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ class Receipts:
     @contextmanager
     def _pipe(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
         """Give what kombu writes its notes on, and has executed after each."""
-        if pipe or threading.get_ident() != self._thread:
+        if pipe or not self._is_here():
             with self._pipe_at_once(pipe, client) as given:
                 yield given
         else:
             yield self._gather()
+
+    def _is_here(self) -> bool:
+        """Whether this is the event loop's thread; another may come while that one writes down a note."""
+        return threading.get_ident() == self._thread
 
     def _gather(self) -> Any:
         if self._gathered is None:
@@ -91,13 +95,13 @@ class Receipts:
         append(message, delivery_tag)
         if JOB_HEADER in (message.headers or {}):
             self._jobs.add(delivery_tag)
-        else:
+        elif self._is_here():
             self.tell()
 
     def _settle(self, settle: Any, delivery_tag: str, *more: Any, **options: Any) -> None:
         """Acknowledge or reject."""
         settle(delivery_tag, *more, **options)
-        if delivery_tag not in self._jobs:
+        if delivery_tag not in self._jobs and self._is_here():
             self.tell()
         self._jobs.discard(delivery_tag)
 
