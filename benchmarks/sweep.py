@@ -35,6 +35,8 @@ ROWS_A_JOB, LEAST = 10, 5
 PATIENCE = 3600.0
 FOLLOWS = 90.0
 """Seconds within which a worker goes on with what a tick has begun: a heartbeat, and the grace of who began it."""
+LOOKS = 1.0
+"""Seconds between two looks: each is a new connection, and fifty a second would cost more than the sweep."""
 
 JUST_SWEPT = """
 INSERT INTO services (name, ran_at, handled) SELECT unnest(%(names)s::text[]), now() - interval '5 s', 0
@@ -63,7 +65,7 @@ def run(stage: Stage, contender: str, plan: Plan) -> Figures:
             draining.fill(entrant, backlog)
             entrant.require_runs(int(backlog * draining.WARM_UP))
             is_over, before, begin = begin_to_sweep(), _left(database), time.monotonic()
-            await_until(lambda: is_over() or entrant.runs >= backlog, PATIENCE)
+            await_until(lambda: is_over() or entrant.runs >= backlog, PATIENCE, LOOKS)
             end = time.monotonic() if entrant.runs < backlog else tally.times(entrant.folder)[-1]
             swept = before - _left(database)
         if contender != QUIET and not swept:
@@ -99,7 +101,7 @@ def _ticks(entrant: Entrant) -> Iterator[Begin]:
         slices.add(query(entrant.database, SLICE, names)[0][0])
         return len(slices - {None}) > len(SWEEPERS)  # whose ticks are a slice each
 
-    if not await_until(goes_on, FOLLOWS):
+    if not await_until(goes_on, FOLLOWS, LOOKS):
         raise Failed("no worker goes on with the sweep that a tick began")
     yield lambda: lambda: int(query(entrant.database, UNFINISHED, names)[0][0]) == 0
 

@@ -29,8 +29,8 @@ BATCH = 500
 SLICE = 0.25
 """Seconds; no batch begins later in a turn."""
 
-PAUSES = 9
-"""Times as long as a slice took until the next: a sweep takes a tenth of one connection."""
+PAUSES = 19
+"""Times as long as a slice took until the next: the two sweeps together take a tenth of one connection."""
 
 HASTE = 1
 """The same of a sweep that has gone on for a whole interval: at that pace it would fall behind for ever."""
