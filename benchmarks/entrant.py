@@ -141,13 +141,13 @@ class Entrant:
         return lines[-1] if lines else "(no word)"
 
 
-def await_until(condition: Callable[[], Any], patience: float) -> bool:
-    """Whether a condition comes true within `patience` s."""
+def await_until(condition: Callable[[], Any], patience: float, every: float = POLL) -> bool:
+    """Whether a condition comes true within `patience` s, looked at every so many seconds."""
     until = time.monotonic() + patience
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(POLL)
+        time.sleep(every)
     return True
 
 

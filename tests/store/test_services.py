@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import false, true
 
-from celery_jobs.store.services import Turn, age, note, take
+from celery_jobs.store.services import Pace, Turn, age, note, take
 from tests.store.conftest import RACERS, race, shift
 
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ def test_a_turn_comes_once_an_interval(db: Database) -> None:
     shift(db, 5)
     assert take(db, "promoter", 60)
     assert not take(db, "promoter", 60)
+
+
+def test_a_slice_of_an_unfinished_turn_is_won_by_one_of_sixteen(db: Database) -> None:
+    pace = Pace(pauses=9, grace=10)
+    assert take(db, "sweeper", 1, pace=pace)
+    note(db, "sweeper", None, 2000)
+    shift(db, 29)
+    assert not take(db, "sweeper", 1, pace=pace)
+    shift(db, 2)
+    assert len(won(race(*[partial(take, db, "sweeper", 1, pace=pace)] * RACERS))) == 1
+    note(db, "sweeper", 5, 2000)
+    assert not take(db, "sweeper", 60, pace=pace)
+    shift(db, 61)
+    assert take(db, "sweeper", 60, pace=pace)
 
 
 def test_services_take_turns_of_their_own(db: Database) -> None:

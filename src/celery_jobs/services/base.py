@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.store.services import Turn
+    from celery_jobs.store.services import Pace, Turn
 
 __all__ = ["Service"]
 
@@ -59,8 +59,13 @@ class Service(ABC):
         """Stand in for a beat that does not tick; None where the service is on time."""
         return self._turn(self.overdue_after)
 
+    @property
+    def again_in(self) -> float | None:
+        """Seconds until the rest of what this has begun is due; None: nothing is left of it, or another does it."""
+        return None
+
     def _turn(self, age: float) -> int | None:
-        turn = services.take(self.plugin.db, self.name, age, self._sign)
+        turn = services.take(self.plugin.db, self.name, age, self._sign, self._pace)
         if turn is None:
             return None
         handled = self._work(turn) if turn.has_work else 0
@@ -70,6 +75,11 @@ class Service(ABC):
     @property
     def _sign(self) -> ColumnElement[bool] | None:
         """What tells whether there is anything to do; None: only a look does."""
+        return None
+
+    @property
+    def _pace(self) -> Pace | None:
+        """How a turn in slices goes on; None: a turn is all that there is to do."""
         return None
 
     def _work(self, turn: Turn) -> int:

@@ -52,7 +52,7 @@ class Pulse:
 
     `clock_ahead`: seconds that this process's wall clock is ahead of the database's, below 0: behind;
     `callback_in`: seconds until a callback is due, below 0: it is, None: there is none;
-    `ages`: seconds since each service last ran, infinite where it never did.
+    `ages`: seconds since each service last ran, infinite where it never did, or has not come to its end.
     """
 
     clock_ahead: float

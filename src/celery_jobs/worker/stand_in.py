@@ -1,6 +1,7 @@
 """The stand-in: runs the services that beat has missed, in a thread of the worker's parent.
 
-The heart tells it how long ago each of them ran: it asks the database for nothing but its turn.
+The heart tells it how long ago each of them ran: it asks the database for nothing but its turn. What a turn leaves
+unfinished it goes on with, in the pauses between which it stays free for the others.
 """
 
 from __future__ import annotations
@@ -74,12 +75,20 @@ class StandIn:
         return wait + service.interval * random.uniform(0, JITTER)
 
     def _run(self) -> None:
-        while self._bell.wait() and not self._stopping:
+        while not self._stopping:
+            has_rung = self._bell.wait(self._pause)
             self._bell.clear()
-            overdue = self._overdue
+            overdue = self._overdue if has_rung else set()
             for service in self._services:
-                if service.name in overdue and not self._stopping:
+                wait = service.again_in
+                if (service.name in overdue if wait is None else wait == 0) and not self._stopping:
                     self._run_one(service)
+
+    @property
+    def _pause(self) -> float | None:
+        """Seconds until an unfinished service goes on; None where there is none."""
+        waits = (service.again_in for service in self._services)
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _run_one(self, service: Service) -> None:
         try:
