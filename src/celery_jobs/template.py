@@ -22,6 +22,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.store.rows import Message, NewJob
+from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -188,7 +189,7 @@ def may_copy(plugin: Plugin, name: str) -> bool:
         and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
         and type(app.amqp) is amqp.AMQP
         and app.amqp.create_task_message == app.amqp.as_task_v2
-        and all(_is_of(method, module) for method, module in _methods(app, known))
+        and all(is_own(method, module) for method, module in _methods(app, known))
     )
 
 
@@ -203,9 +204,3 @@ def _methods(app: Celery, known: Any) -> list[tuple[Callable[..., Any], Any]]:
         (amqp.AMQP.as_task_v2, amqp),
         (type(app).send_task if getattr(send_task, "args", None) == (app,) else send_task, base),
     ]
-
-
-def _is_of(method: Any, module: Any) -> bool:
-    """Whether a method is the module's own: what stands in for it may have its name and its looks."""
-    code = getattr(method, "__code__", None)
-    return code is not None and code.co_filename == module.__file__
