@@ -79,7 +79,13 @@ def _job(number: int = 0, headers: dict[str, Any] | None = None, task_id: str | 
     id = new_id()
     task_id = id if task_id is None else task_id
     made = {"lang": "py", "task": "shop.charge", "id": task_id, "shadow": None, "eta": None, "expires": None}
-    more = {"group": None, "retries": 0, "timelimit": [None, None], "argsrepr": f"({number}, 'é')", "stamps": {}}
+    more: dict[str, Any] = {
+        "group": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": f"({number}, 'é')",
+        "stamps": {},
+    }
     options = {
         "headers": {**made, **more, **(headers or {})},
         "routing_key": about.get("queue", "q"),

@@ -8,18 +8,19 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, and_, any_, bindparam, column, func, literal, select, sql, tuple_, update
+from sqlalchemy import and_, bindparam, column, func, literal, select, sql, tuple_, update
 
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
 from celery_jobs.store import looks, responses
+from celery_jobs.store.among import among, array_of, has_arrays
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
 from celery_jobs.store.tables import Id, Timestamp, jobs, messages, of_chains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection
@@ -68,12 +69,12 @@ def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connec
 
 def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
     """Note of each original its replay: one statement for them all where the database reads an array as a table."""
-    if not _has_arrays(connection):
+    if not has_arrays(connection):
         statement = _MARK_REPLAYED.where(jobs.c.id == bindparam("original", type_=Id))
         values = [{"original": original, "replay": replay} for original, replay in marks.items()]
         connection.execute(statement.values(replayed_as=bindparam("replay", type_=Id)), values)
         return
-    lists = func.unnest(_ids(marks.keys()), _ids(marks.values()))
+    lists = func.unnest(array_of(marks.keys()), array_of(marks.values()))
     pair = lists.table_valued(column("original", Id), column("replay", Id)).render_derived(name="pair")
     connection.execute(_MARK_REPLAYED.where(jobs.c.id == pair.c.original).values(replayed_as=pair.c.replay))
 
@@ -81,22 +82,11 @@ def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
 _MARK_REPLAYED = update(jobs).values(idempotency_key=None, replayed_at=now())
 
 
-def _has_arrays(connection: Connection) -> bool:
-    """Whether a parameter may be an array."""
-    return connection.dialect.name == "postgresql"
-
-
-def _ids(values: Iterable[str]) -> Any:
-    return bindparam(None, list(values), type_=ARRAY(Id))
-
-
 def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
     names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at")
     query = select(*(jobs.c[name] for name in names))
-    # An array where the server knows them: a parameter for each of 500 ids takes the driver longer than their rows.
-    is_among = jobs.c.id == any_(_ids(original_ids)) if _has_arrays(connection) else jobs.c.id.in_(original_ids)
-    locked = query.where(is_among).order_by(jobs.c.id).with_for_update()
+    locked = query.where(among(jobs.c.id, original_ids, connection)).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}
 
 
