@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOB_HEADER",
+    "accepted",
     "capture",
+    "decode_accepted",
     "decode_body",
     "decode_headers",
     "headers_for",
@@ -167,7 +169,16 @@ def decode_headers(message: Message) -> dict[str, Any]:
 
 def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
     """Arguments, keyword arguments and embedded canvas of a stored message; raises what the serializer raises."""
-    accept = prepare_accept_content(plugin.app.conf.accept_content)
+    return decode_accepted(message, accepted(plugin))
+
+
+def accepted(plugin: Plugin) -> Any:
+    """The content types that an app takes, as kombu asks for them."""
+    return prepare_accept_content(plugin.app.conf.accept_content)
+
+
+def decode_accepted(message: Message, accept: Any) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
+    """The same of a message of one of these content types."""
     body = loads(message.body, message.content_type, message.content_encoding, accept=accept)
     if isinstance(body, dict):  # task protocol 1
         return body.get("args") or (), body.get("kwargs") or {}, {"errbacks": body.get("errbacks")}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Select
-    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
 
@@ -124,13 +124,13 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
     locked = connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).scalars().all()
     if not locked:
         return {}
-    taken = connection.execute(
+    taken: Any = connection.execute(
         update(jobs)
         .where(among(jobs.c.id, locked, connection), waiting)
         .values(sent_at=now(), send_count=jobs.c.send_count + 1)
         .returning(jobs.c.id, jobs.c.sent_at)
     )
-    return dict(taken.tuples().all())
+    return dict(taken.all())
 
 
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -149,7 +149,7 @@ _outgoing = (
 )
 
 
-def _read(row: Row[Any]) -> Outgoing:
+def _read(row: Any) -> Outgoing:
     id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents = row
     return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at)
 
