@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import select, type_coerce
+from sqlalchemy import null, select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
@@ -47,7 +47,8 @@ COUNTED = 100_000
 
 MESSAGE = [messages.c[name] for name in Message.__slots__]
 
-_JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
+_JOB = [jobs.c[name] if name in JOB_COLUMNS else null() for name in Job.__slots__]
+"""What a job is made of, in its order; what it was answered is read apart."""
 
 
 def find_original(db: Database, id: str | UUID) -> str | None:
@@ -95,7 +96,7 @@ def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
-    query = select(*_JOB_COLUMNS).where(among_chains(original_ids, connection))
+    query = select(*_JOB).where(among_chains(original_ids, connection))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
     return [Job(*row) for row in rows]
 

@@ -179,6 +179,8 @@ class Job:
     duration_ms: int | None = None
     result: str | None = None
     response_status: int | None = None
+    response: Response | None = None
+    """Read for one run, not for lists."""
     failure_reason: str | None = None
     error_type: str | None = None
     error_message: str | None = None
@@ -205,9 +207,6 @@ class Job:
     replaced_by: str | None = None
     resolved_by: str | None = None
     untold_at: datetime | None = None
-    response: Response | None = None
-    """Read for one run, not for lists."""
 
 
-JOB_COLUMNS = Job.__slots__[:-1]
-"""In the order in which a job is made of them."""
+JOB_COLUMNS = tuple(name for name in Job.__slots__ if name != "response")

@@ -22,5 +22,5 @@ def all_runs(db: Database) -> list[Run]:
     """The runs, oldest first, whatever has become of them."""
     query = select(*(jobs.c[name] for name in JOB_COLUMNS)).order_by(jobs.c.original_id, jobs.c.attempt_number)
     with db.asking() as connection:
-        rows = [Job(*row) for row in connection.execute(query)]
+        rows = [Job(**row._mapping) for row in connection.execute(query)]
     return [make_run(list(chain)) for _, chain in groupby(rows, key=lambda job: job.original_id)]
