@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +105,28 @@ def _alone(message: Message, body: Body, task_id: str) -> Message:
     headers = json.loads(message.headers)
     headers.update(id=task_id, root_id=task_id, parent_id=None, eta=None, expires=None, retries=0)
     headers.update(group=None, group_index=None, replaced_task_nesting=0)
-    properties: dict[str, Any] = json.loads(message.properties)
-    properties.pop("expiration", None)
-    properties["correlation_id"] = task_id
     return replace(
         message,
         id=new_id(),
         body=_body_alone(message, body),
         headers=json.dumps(headers),
-        properties=json.dumps(properties),
+        properties=_properties_alone(message.properties, task_id),
     )
+
+
+def _properties_alone(text: str, task_id: str) -> str:
+    own = f'{{"correlation_id": "{task_id}"'
+    usual = _CORRELATED.match(text)
+    if usual is not None and '"expiration"' not in text:
+        return own + text[usual.end() :]
+    properties: dict[str, Any] = json.loads(text)
+    properties.pop("expiration", None)
+    properties["correlation_id"] = task_id
+    return json.dumps(properties)
+
+
+_CORRELATED = re.compile(r'\{"correlation_id": "[^"\\]*"')
+"""How properties begin that Celery has made."""
 
 
 def _body_alone(message: Message, body: Body) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, and_, any_, bindparam, or_
+from sqlalchemy import ARRAY, Text, and_, any_, bindparam, or_
 
 from celery_jobs.store.tables import Id, jobs
 
@@ -23,8 +23,8 @@ def has_arrays(connection: Connection) -> bool:
 
 
 def array_of(ids: Iterable[str]) -> Any:
-    """Ids as one parameter."""
-    return bindparam(None, list(ids), type_=ARRAY(Id))
+    """Ids as one parameter: text that the server reads, as the driver writes an array value by value."""
+    return bindparam(None, f"{{{','.join(ids)}}}", type_=Text).cast(ARRAY(Id))
 
 
 def among(column: Any, ids: Iterable[str], connection: Connection) -> ColumnElement[bool]:
