@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import wrapt
 from kombu import Producer
 from kombu.transport.redis import Channel, PublishBatch
 from redis import Redis
@@ -211,7 +212,6 @@ def test_who_stands_in_for_kombu_sees_each(
 
 def test_who_wraps_kombu_sees_each(sender: Sender, pushed: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """With a wrapper that shows the code of what it wraps, as those of tracing libraries do."""
-    wrapt = pytest.importorskip("wrapt")
     seen: list[Any] = []
 
     def watch(wrapped: Any, instance: Any, args: Any, options: Any) -> Any:
