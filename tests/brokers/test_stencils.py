@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import wrapt
-from kombu import Producer
+from kombu import Producer, Queue
 from kombu.transport.redis import Channel, PublishBatch
 from redis import Redis
 
@@ -107,6 +107,7 @@ def _with_headers(job: Outgoing, text: str) -> Outgoing:
 
 
 FAKE = '", "eta": "2020-01-01T00:00:00+00:00", "retries": 7, "celery_job'
+INSIDE = {"eta": None, "expires": None, "retries": 7, "rest": 1}
 COPIED: dict[str, list[Outgoing]] = {
     "plain": [_job(number) for number in range(3)],
     "levels": [_job(number, level=level) for number, level in enumerate((0, 3, 6, 9, 6, 6, 0))],
@@ -120,7 +121,7 @@ COPIED: dict[str, list[Outgoing]] = {
     "retries": [_job(1, retries=3), _job(2, {"retries": 2}, retries=12), _job(3)],
     "ids": [_job(1, task_id='an "é" of mine\n'), _job(2, task_id="q"), _job(3, task_id="")],
     "looks like headers": [_job(1, {"shadow": FAKE}), _job(2, {"lang": FAKE}), _job(3, {"argsrepr": FAKE})],
-    "nested": [_job(1, {"lang": {"eta": None, "retries": 1}}), _job(2, {"stamps": {"eta": 1, "retries": 1}})],
+    "nested": [_job(1, {"lang": INSIDE}), _job(2, {"group": INSIDE}), _job(3, {"stamps": INSIDE})],
     "marked": [_job(1, {"celery_job": "other"}), _job(2)],
     "typed": [_job(1, {"at": NOW, "raw": b"\xff"}), _job(2, {"shadow": "é"})],
     "few headers": [_with_headers(_job(1), "{}"), _with_headers(_job(2), '{"retries": 0}'), _job(3)],
@@ -221,3 +222,11 @@ def test_who_wraps_kombu_sees_each(sender: Sender, pushed: Callable[[], Any], mo
     monkeypatch.setattr(Producer, "publish", wrapt.FunctionWrapper(Producer.publish, watch))
     assert sender.send(COPIED["plain"]) == 3
     assert len(seen) == len(pushed()[HERE]) == 3
+
+
+def test_kombu_makes_what_goes_to_a_queue_that_expires(sender: Sender, pushed: Callable[[], Any]) -> None:
+    sender.plugin.app.amqp.queues.add(Queue("q", queue_arguments={"x-expires": 60_000}))
+    with sender.plugin.app.producer_or_acquire() as producer, pytest.raises(NoCopies):
+        copies_of(producer, COPIED["plain"], lambda job: sender._message(producer, job))
+    assert sender.send(COPIED["plain"]) == 3
+    assert len(pushed()[HERE]) == 3

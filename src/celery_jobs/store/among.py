@@ -27,13 +27,13 @@ def array_of(ids: Iterable[str]) -> Any:
     return bindparam(None, f"{{{','.join(ids)}}}", type_=Text).cast(ARRAY(Id))
 
 
-def among(column: Any, ids: Iterable[str], connection: Connection) -> ColumnElement[bool]:
-    """Whether a column is one of these ids."""
-    condition: ColumnElement[bool] = column == any_(array_of(ids)) if has_arrays(connection) else column.in_(list(ids))
+def among(column: Any, ids: Iterable[str], arrays: bool) -> ColumnElement[bool]:
+    """Whether a column is one of these ids; `arrays`: the server knows them."""
+    condition: ColumnElement[bool] = column == any_(array_of(ids)) if arrays else column.in_(list(ids))
     return condition
 
 
-def among_chains(original_ids: Collection[str], connection: Connection) -> ColumnElement[bool]:
+def among_chains(original_ids: Collection[str], arrays: bool) -> ColumnElement[bool]:
     """The rows of many chains, as `of_chains` says it of few."""
-    begun, retried = among(jobs.c.id, original_ids, connection), among(jobs.c.original_id, original_ids, connection)
+    begun, retried = among(jobs.c.id, original_ids, arrays), among(jobs.c.original_id, original_ids, arrays)
     return or_(begun, and_(retried, jobs.c.attempt_number > 1))

@@ -86,7 +86,7 @@ def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
     names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at")
     query = select(*(jobs.c[name] for name in names))
-    locked = query.where(among(jobs.c.id, original_ids, connection)).order_by(jobs.c.id).with_for_update()
+    locked = query.where(among(jobs.c.id, original_ids, has_arrays(connection))).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import null, select, type_coerce
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
 from celery_jobs.store import looks, responses
-from celery_jobs.store.among import among, among_chains
+from celery_jobs.store.among import among, among_chains, has_arrays
 from celery_jobs.store.db import now
 from celery_jobs.store.looks import Look
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
@@ -92,11 +92,11 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
 def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
     """Which of these jobs there are, in at most `within` seconds."""
     with db.asking(within) as connection:
-        return set(connection.execute(select(jobs.c.id).where(among(jobs.c.id, job_ids, connection))).scalars())
+        return set(connection.execute(select(jobs.c.id).where(among(jobs.c.id, job_ids, not db.is_sqlite))).scalars())
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
-    query = select(*_JOB).where(among_chains(original_ids, connection))
+    query = select(*_JOB).where(among_chains(original_ids, has_arrays(connection)))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
     return [Job(*row) for row in rows]
 
@@ -183,7 +183,7 @@ def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:
     """The messages that jobs are sent with, by job."""
     query = select(jobs.c.id, *MESSAGE).join(messages, jobs.c.message_id == messages.c.id)
     with db.asking() as connection:
-        rows = connection.execute(query.where(among(jobs.c.id, job_ids, connection)))
+        rows = connection.execute(query.where(among(jobs.c.id, job_ids, not db.is_sqlite)))
         return {job_id: Message(*contents) for job_id, *contents in rows}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
-from celery_jobs.store.among import among
+from celery_jobs.store.among import among, has_arrays
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
@@ -111,7 +111,9 @@ def _take(chosen: Any, mine: dict[str, datetime], connection: Connection) -> lis
     if not ids:
         mine.clear()
         mine.update(_mark_sent(connection, chosen))
-    rows = connection.execute(_outgoing.where(among(jobs.c.id, ids or mine, connection)).order_by(jobs.c.scheduled_at))
+    rows = connection.execute(
+        _outgoing.where(among(jobs.c.id, ids or mine, has_arrays(connection))).order_by(jobs.c.scheduled_at)
+    )
     return [_read(row) for row in rows]
 
 
@@ -126,7 +128,7 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
         return {}
     taken: Any = connection.execute(
         update(jobs)
-        .where(among(jobs.c.id, locked, connection), waiting)
+        .where(among(jobs.c.id, locked, has_arrays(connection)), waiting)
         .values(sent_at=now(), send_count=jobs.c.send_count + 1)
         .returning(jobs.c.id, jobs.c.sent_at)
     )
@@ -136,7 +138,9 @@ def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Give jobs that their transition has already marked as sent."""
     with db.asking() as connection:
-        rows = connection.execute(_outgoing.where(among(jobs.c.id, job_ids, connection), jobs.c.sent_at.is_not(None)))
+        rows = connection.execute(
+            _outgoing.where(among(jobs.c.id, job_ids, not db.is_sqlite), jobs.c.sent_at.is_not(None))
+        )
         return [_read(row) for row in rows]
 
 
