@@ -19,7 +19,7 @@ from celery_jobs.errors import InvalidJob
 from celery_jobs.redaction import MASK, redact, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Message
@@ -90,13 +90,15 @@ def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) ->
     return {**headers, **{name: _repr(plugin, headers[name], *values) for name, values in reprs.items()}}
 
 
-def reprs_of(plugin: Plugin, task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, str]:
-    """The same two texts of a call of a task's, as Celery makes them of what is shown of it."""
-    shown = _masked(plugin, task, args, kwargs)
+def reprs_of(plugin: Plugin, task: str) -> Callable[[tuple[Any, ...], dict[str, Any]], tuple[str, str]]:
+    """What makes the same two texts of a task's calls, as Celery makes them of what is shown of each."""
     size, levels = plugin.app.amqp.argsrepr_maxsize, plugin.app.conf.task_repr_maxlevels
-    return {
-        name: _text(value, size, levels) for name, value in (("argsrepr", shown.args), ("kwargsrepr", shown.kwargs))
-    }
+
+    def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
+        shown = _masked(plugin, task, args, kwargs)
+        return _text(shown.args, size, levels), _text(shown.kwargs, size, levels)
+
+    return make
 
 
 def _text(value: Any, size: int, levels: int) -> str:

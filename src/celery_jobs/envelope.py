@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from kombu.compression import get_encoder
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOB_HEADER",
+    "accepted",
     "capture",
+    "decode_accepted",
     "decode_body",
     "decode_headers",
     "headers_for",
+    "headers_text",
     "job_of",
     "moments_for",
     "properties_for",
@@ -166,7 +171,16 @@ def decode_headers(message: Message) -> dict[str, Any]:
 
 def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
     """Arguments, keyword arguments and embedded canvas of a stored message; raises what the serializer raises."""
-    accept = prepare_accept_content(plugin.app.conf.accept_content)
+    return decode_accepted(message, accepted(plugin))
+
+
+def accepted(plugin: Plugin) -> Any:
+    """The content types that an app takes, as kombu asks for them."""
+    return prepare_accept_content(plugin.app.conf.accept_content)
+
+
+def decode_accepted(message: Message, accept: Any) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
+    """The same of a message of one of these content types."""
     body = loads(message.body, message.content_type, message.content_encoding, accept=accept)
     if isinstance(body, dict):  # task protocol 1
         return body.get("args") or (), body.get("kwargs") or {}, {"errbacks": body.get("errbacks")}
@@ -181,6 +195,34 @@ def headers_for(job: Outgoing) -> dict[str, Any]:
     headers["retries"] = job.retries
     headers.update(moments_for(job.sent_at, job.due_at, job.expires_at, headers.get("eta")))
     return headers
+
+
+def headers_text(job: Outgoing) -> str:
+    """The same headers as JSON; where they are as Celery makes them, what changes is filled in without reading them."""
+    text = job.message.headers
+    read = _HEADERS.fullmatch(text)
+    if read is None or f'"{JOB_HEADER}"' in text or not text.isascii():
+        return str(json.dumps(headers_for(job)))
+    eta, expires = read["eta"], read["expires"]
+    if eta != "null" or job.due_at is not None or job.expires_at is not None:
+        moments = moments_for(job.sent_at, job.due_at, job.expires_at, None if eta == "null" else eta[1:-1])
+        eta, expires = _json_of(moments["eta"]), _json_of(moments["expires"]) if "expires" in moments else expires
+    return (
+        f'{read["first"]}"eta": {eta}, "expires": {expires}, {read["middle"]}"retries": {job.retries},'
+        f' {read["last"]}, "{JOB_HEADER}": {encode_basestring_ascii(job.job_id)}}}'
+    )
+
+
+def _json_of(text: str | None) -> str:
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+_PLAIN = r'"\w+": (?:null|true|false|\d+|"[^"\\]*"), '
+_HEADERS = re.compile(
+    rf'(?P<first>\{{(?:{_PLAIN})*?)"eta": (?P<eta>null|"[^"\\]*"), "expires": (?P<expires>null|"[^"\\]*"), '
+    rf'(?P<middle>(?:{_PLAIN})*?)"retries": \d+, (?P<last>.+)\}}'
+)
+"""Headers in which nothing but plain values comes before what changes, so that it is theirs, and of nothing inside."""
 
 
 def moments_for(

@@ -118,6 +118,8 @@ def subscribers() -> tuple[Subscriber, ...]:
 
 def emit(kind: Kind, job: Any = None, **details: Any) -> None:
     """Tell an event of `job` (anything with the fields of a job), or of the fields in `details` alone."""
+    if not _subscribers:
+        return
     known = {name: getattr(job, name, None) for name in FIELDS} if job is not None else {}
     known["job_id"] = details.pop("job_id", None) or getattr(job, "id", None)
     for name in FIELDS:

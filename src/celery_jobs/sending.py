@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from celery.result import task_join_will_block
 from kombu.common import maybe_declare
 from kombu.compression import get_encoder
-from kombu.exceptions import BatchPublishError, KombuError
 
 from celery_jobs import failpoints
 from celery_jobs.breaker import Breaker
+from celery_jobs.broker_connection import broker_errors, connect, disconnect, on_a_live_connection
 from celery_jobs.delayed_delivery import held_way
 from celery_jobs.envelope import headers_for, properties_for
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.kept_client import keep_client
+from celery_jobs.stencils import copies_of, push
 from celery_jobs.task_events import publish_event, publish_sent
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Outgoing
 
-__all__ = ["Sender", "broker_errors", "sender_of"]
+__all__ = ["Sender", "sender_of"]
 
 BATCH = 500
 
@@ -62,7 +63,7 @@ class Sender:
         except broker_errors(producer) as error:
             if not isinstance(error, producer.connection.channel_errors):  # which refuse this message, and no other
                 self.breaker.failed()
-            _disconnect(producer)
+            disconnect(producer)
             return False
         self.breaker.succeeded()
         return True
@@ -70,7 +71,7 @@ class Sender:
     def connect(self, producer: Producer) -> None:
         """Connect where it is not, waiting no longer than a send may; raises what `broker_errors` lists."""
         self._bound(producer)
-        _connect(producer)
+        connect(producer)
         keep_client(producer.channel)
 
     def announce_result(self, task_id: str, producer: Producer | None = None) -> bool:
@@ -83,7 +84,7 @@ class Sender:
         if not deferred or task_join_will_block() or not backend.__class__.__module__.endswith(".rpc"):
             return True
         with self.plugin.app.producer_or_acquire(producer) as given:
-            return self.guarded(given, lambda: _on_a_live_connection(given, lambda: _declare_replies(backend, given)))
+            return self.guarded(given, lambda: on_a_live_connection(given, lambda: _declare_replies(backend, given)))
 
     def send(self, jobs: Iterable[Outgoing], announce: bool = False) -> int:
         """Send stored jobs, which the store has marked as sent; gives how many went out.
@@ -129,16 +130,41 @@ class Sender:
 
     def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
         """Send a batch in one go where the transport can; what fails is marked unsent."""
+        at_once = len(jobs) > 1 and producer.supports_batch_publish
+        if (
+            at_once
+            and (went := self._send_at_once(producer, jobs, lambda: self._push_copies(producer, jobs))) is not None
+        ):
+            return went
         made = [(job, message) for job in jobs if (message := self._made(producer, job)) is not None]
-        if len(made) > 1 and self.breaker.allows() and producer.supports_batch_publish:
-            with suppress(Exception):  # no error of the broker: one of them is no message for it, the others go alone
-                if self.guarded(producer, lambda: _publish_batch(producer, [message for _, message in made])):
-                    return len(made)
-                self.note_unsent([job for job, _ in made])
-                return 0
+        if at_once and len(made) > 1:
+            sound, messages = [job for job, _ in made], [message for _, message in made]
+            if (went := self._send_at_once(producer, sound, lambda: _publish_batch(producer, messages))) is not None:
+                return went
         tried = [(job, self._send_one(producer, job, *message)) for job, message in made]
         self.note_unsent([job for job, sent in tried if sent is False])
         return sum(sent is True for _, sent in tried)
+
+    def _send_at_once(self, producer: Producer, jobs: list[Outgoing], act: Callable[[], object]) -> int | None:
+        """Send jobs in one go; None, for an error that is not the broker's: some need another way than the others."""
+        if not self.breaker.allows():
+            return None
+        with suppress(Exception):
+            if self.guarded(producer, act):
+                return len(jobs)
+            self.note_unsent(jobs)
+            return 0
+        return None
+
+    def _push_copies(self, producer: Producer, jobs: list[Outgoing]) -> None:
+        """Send jobs as copies of messages that kombu makes; raises NoCopies."""
+
+        def push_all() -> None:
+            push(producer, copies_of(producer, jobs, lambda job: self._message(producer, job)))
+            failpoints.reach("send.sent")
+
+        failpoints.reach("send.begun")
+        on_a_live_connection(producer, push_all)
 
     def _send_one(self, producer: Producer, job: Outgoing, body: bytes, options: dict[str, Any]) -> bool | None:
         """Send a job alone; None: it is no message for this broker."""
@@ -216,12 +242,6 @@ _TIMEOUTS = {
 }
 
 
-def broker_errors(producer: Producer) -> tuple[type[BaseException], ...]:
-    """What a broker that is away, or that does not answer, raises."""
-    connection = producer.connection
-    return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
-
-
 def _publish(producer: Producer, body: bytes, options: dict[str, Any], ahead: Ahead | None) -> None:
     ready = [ahead] if ahead is not None and ahead.is_made else []
 
@@ -233,26 +253,12 @@ def _publish(producer: Producer, body: bytes, options: dict[str, Any], ahead: Ah
         failpoints.reach("send.sent")
 
     failpoints.reach("send.begun")
-    _on_a_live_connection(producer, publish)
+    on_a_live_connection(producer, publish)
 
 
 def _declare_replies(backend: Any, producer: Producer) -> None:
     """What the `on_task_call` of rpc:// does, without its retry, which has no end."""
     maybe_declare(backend.binding(producer.channel))
-
-
-def _on_a_live_connection(producer: Producer, act: Callable[[], object]) -> None:
-    """Act; once more on a new connection where the old one had been closed under it, not where it was slow."""
-    broken = producer.connection.recoverable_connection_errors
-    try:
-        act()
-    except (BatchPublishError, *broken) as error:
-        cause = error.__cause__ if isinstance(error, BatchPublishError) else error
-        if not isinstance(cause, broken) or _is_slow(cause):
-            raise
-        _disconnect(producer)
-        _connect(producer)
-        act()
 
 
 def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any]]]) -> None:
@@ -271,25 +277,7 @@ def _publish_batch(producer: Producer, messages: list[tuple[bytes, dict[str, Any
         failpoints.reach("send.sent")
 
     failpoints.reach("send.begun")
-    _on_a_live_connection(producer, publish)
-
-
-def _is_slow(error: BaseException) -> bool:
-    return isinstance(error, TimeoutError | ConnectionRefusedError) or "imeout" in type(error).__name__
-
-
-def _connect(producer: Producer) -> None:
-    """Connect where it is not; one try for each of the broker's addresses."""
-    connection = producer.connection
-    tries = max(0, len(connection.alt) - 1)
-    connection.ensure_connection(max_retries=tries, interval_start=0, interval_step=0)
-
-
-def _disconnect(producer: Producer) -> None:
-    """Drop a broken connection without talking over it; the next send makes a new one."""
-    connection = producer.connection
-    connection.collect(connection.connect_timeout)
-    producer.revive(connection)
+    on_a_live_connection(producer, publish)
 
 
 def sender_of(plugin: Plugin) -> Sender:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import fields, replace
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -18,13 +19,14 @@ from kombu.utils import json
 from celery_jobs.arguments import reprs_of, require_fit
 from celery_jobs.batch import Gathered
 from celery_jobs.envelope import serialize
-from celery_jobs.ids import new_id
+from celery_jobs.ids import new_ids
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.store.rows import Message, NewJob
+from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from celery import Celery
 
@@ -41,6 +43,7 @@ class Templates:
 
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin
+        self._ids = new_ids()
         self._copied: dict[str, bool] = {}
         self._templates: dict[Any, Template | None] = {}
 
@@ -63,7 +66,7 @@ class Templates:
         """Make a template of a call that Celery has made, where calls like it may be copied."""
         like = _like(name, options)
         if like is not None and like not in self._templates and self._may_copy(name):
-            self._templates[like] = Template.of(self._plugin, made, args, kwargs)
+            self._templates[like] = Template.of(self._plugin, made, args, kwargs, self._ids)
 
     def _may_copy(self, name: str) -> bool:
         if name not in self._copied:
@@ -94,41 +97,42 @@ _COPIED = frozenset(
 class Template:
     """A job as Celery has made it, to be copied for other arguments."""
 
-    def __init__(self, plugin: Plugin, made: Gathered, serializer: str) -> None:
+    def __init__(self, plugin: Plugin, made: Gathered, serializer: str, ids: Iterator[str]) -> None:
         self._plugin = plugin
+        self._ids = ids
         self._made = made
         self._serializer = serializer
-        self._marks = {name: uuid.uuid4().hex for name in ("id", "root_id", "argsrepr", "kwargsrepr")}
-        headers = json.loads(made.job.message.headers)
-        self._headers: str = json.dumps({**headers, **self._marks})
+        self._reprs = reprs_of(plugin, str(made.job.task))
+        self._gaps, self._headers = _with_gaps(made.job.message.headers)
         # As dataclasses.replace does it, but without asking for each field again.
         self._message = _fields_of(made.job.message)
         self._job = _fields_of(made.job)
 
     @classmethod
-    def of(cls, plugin: Plugin, made: Gathered, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Template | None:
+    def of(
+        cls, plugin: Plugin, made: Gathered, args: Sequence[Any], kwargs: Mapping[str, Any], ids: Iterator[str]
+    ) -> Template | None:
         """The template of a call that Celery has made; None where a copy would not be what it has made."""
         serializer = _serializer_of(made.job)
         if serializer is None:
             return None
-        template = cls(plugin, made, serializer)
+        template = cls(plugin, made, serializer, ids)
         copy = template.fill(args, kwargs, made.job.idempotency_key).job
         return template if _under_its_id(copy, made.job) == made.job else None
 
     def fill(self, args: Sequence[Any], kwargs: Mapping[str, Any], idempotency_key: str | None) -> Gathered:
         """The job of another call; raises PayloadNotSerializable and PayloadTooLarge."""
-        task_id = new_id()
+        task_id = next(self._ids)
         args, kwargs = tuple(args), dict(kwargs)
         limit = self._plugin.settings.max_payload_bytes
         content_type, content_encoding, body = serialize((args, kwargs, _EMBED), self._serializer, limit)
-        reprs = reprs_of(self._plugin, str(self._made.job.task), args, kwargs)
         message: dict[str, Any] = {
             **self._message,
-            "id": new_id(),
+            "id": next(self._ids),
             "body": body,
             "content_type": content_type,
             "content_encoding": content_encoding,
-            "headers": self._headers_with({"id": task_id, "root_id": task_id, **reprs}),
+            "headers": self._headers_with(task_id, *self._reprs(args, kwargs)),
             "properties": self._message["properties"].replace(self._made.job.task_id, task_id),
         }
         job: dict[str, Any] = {
@@ -141,11 +145,22 @@ class Template:
         }
         return Gathered(NewJob(**job), _accept, _settle, self._made.wants_result)
 
-    def _headers_with(self, values: Mapping[str, str]) -> str:
-        text = self._headers
-        for name, mark in self._marks.items():
-            text = text.replace(f'"{mark}"', json.dumps(values[name]))
-        return text
+    def _headers_with(self, task_id: str, argsrepr: str, kwargsrepr: str) -> str:
+        values = {"id": task_id, "root_id": task_id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
+        filled = zip(self._headers, (encode_basestring_ascii(values[name]) for name in self._gaps), strict=False)
+        return "".join([text for pair in filled for text in pair]) + self._headers[-1]
+
+
+def _with_gaps(text: str) -> tuple[list[str], list[str]]:
+    """The names of what differs in headers, in their order, and the text before each and behind the last."""
+    headers = json.loads(text)
+    marks = {name: uuid.uuid4().hex for name in ("id", "root_id", "argsrepr", "kwargsrepr")}
+    rest = json.dumps(marked := {**headers, **marks})
+    names, parts = [name for name in marked if name in marks], list[str]()
+    for name in names:
+        before, _, rest = rest.partition(f'"{marks[name]}"')
+        parts.append(before)
+    return names, [*parts, rest]
 
 
 def _fields_of(made: Any) -> dict[str, Any]:
@@ -188,7 +203,7 @@ def may_copy(plugin: Plugin, name: str) -> bool:
         and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
         and type(app.amqp) is amqp.AMQP
         and app.amqp.create_task_message == app.amqp.as_task_v2
-        and all(_is_of(method, module) for method, module in _methods(app, known))
+        and all(is_own(method, module) for method, module in _methods(app, known))
     )
 
 
@@ -203,9 +218,3 @@ def _methods(app: Celery, known: Any) -> list[tuple[Callable[..., Any], Any]]:
         (amqp.AMQP.as_task_v2, amqp),
         (type(app).send_task if getattr(send_task, "args", None) == (app,) else send_task, base),
     ]
-
-
-def _is_of(method: Any, module: Any) -> bool:
-    """Whether a method is the module's own: what stands in for it may have its name and its looks."""
-    code = getattr(method, "__code__", None)
-    return code is not None and code.co_filename == module.__file__

@@ -20,7 +20,7 @@ from celery_jobs.errors import (
     NotDeadLettered,
 )
 from celery_jobs.events import Kind, emit
-from celery_jobs.replaying import make_replay
+from celery_jobs.replaying import Replays
 from celery_jobs.sending import sender_of
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import dead_letters, endings, reads, sends
@@ -108,12 +108,12 @@ class Replay(Verb):
 
     def _prepare(self, originals: list[Job], refused: Refusals) -> list[NewJob]:
         messages = reads.messages_of(self.db, [original.id for original in originals])
-        new = []
+        replays, new = Replays(self.plugin, self.reason), []
         for original in originals:
             try:
                 if original.id not in messages:
                     raise JobNotFound(original.id)
-                new.append(make_replay(self.plugin, original, messages[original.id], self.reason))
+                new.append(replays.make(original, messages[original.id]))
             except JobsError as error:
                 refused[original.id] = error
         return new

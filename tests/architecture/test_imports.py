@@ -13,8 +13,9 @@ PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
+    ("unchanged",),
     ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
-    ("kept_client",),
+    ("kept_client", "broker_connection"),
     ("rules",),
     ("settings",),
     ("configuration",),
@@ -26,7 +27,7 @@ LAYERS = (
     ("runs",),
     ("callbacks", "alerts", "waiting"),
     ("envelope",),
-    ("logs", "task_events", "ahead"),
+    ("logs", "task_events", "ahead", "stencils"),
     ("sending", "queue_depth"),
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import Producer
 
+from celery_jobs.broker_connection import broker_errors
 from celery_jobs.doctor.finding import Check, check
-from celery_jobs.sending import broker_errors, sender_of
+from celery_jobs.sending import sender_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

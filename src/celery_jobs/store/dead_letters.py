@@ -13,11 +13,11 @@ from sqlalchemy import and_, bindparam, column, func, literal, select, sql, tupl
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
 from celery_jobs.store import looks, responses
-from celery_jobs.store.arrays import array_of, has_arrays, is_among
+from celery_jobs.store.among import among, among_chains, array_of, has_arrays
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
-from celery_jobs.store.tables import Id, Timestamp, jobs, messages, of_chains
+from celery_jobs.store.tables import Id, Timestamp, jobs, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
     names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at")
     query = select(*(jobs.c[name] for name in names))
-    locked = query.where(is_among(connection, jobs.c.id, original_ids)).order_by(jobs.c.id).with_for_update()
+    locked = query.where(among(jobs.c.id, original_ids, has_arrays(connection))).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}
 
 
@@ -169,7 +169,7 @@ def _sweep(
 
     def transition(connection: Connection) -> Swept:
         old = connection.execute(chosen).all()
-        going = select(jobs.c.id).where(is_among(connection, jobs.c.id, [row.id for row in old]), *conditions)
+        going = select(jobs.c.id).where(among(jobs.c.id, [row.id for row in old], has_arrays(connection)), *conditions)
         locked = connection.execute(going.with_for_update(skip_locked=True)).scalars().all() if old else []
         _delete_chains(connection, list(locked))
         last = (
@@ -185,9 +185,9 @@ def _delete_chains(connection: Connection, original_ids: list[str]) -> dict[str,
     if not original_ids:
         return {}
     responses.delete(connection, original_ids)
-    of_these = of_chains(original_ids, partial(is_among, connection))
+    of_these = among_chains(original_ids, has_arrays(connection))
     gone = connection.execute(sql.delete(jobs).where(of_these).returning(jobs.c.original_id, jobs.c.message_id)).all()
     # Attempts share messages within their chain only, so none of these is anybody else's.
-    theirs = is_among(connection, messages.c.id, {row.message_id for row in gone})
+    theirs = among(messages.c.id, {row.message_id for row in gone}, has_arrays(connection))
     connection.execute(sql.delete(messages).where(theirs))
     return dict(Counter(row.original_id for row in gone))

@@ -35,8 +35,16 @@ def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) ->
     engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, isolation_level="AUTOCOMMIT", **sizes)
     if is_pooled:
         event.listen(engine, "begin", partial(_limit_transaction, limits))
+    event.listen(engine, "connect", _read_ids_as_text)
     event.listen(engine, "handle_error", _replace_without_plan)
     return engine
+
+
+def _read_ids_as_text(driver: Any, _: object) -> None:
+    """An id is text here: a UUID made of each, and its text of that, would take longer than the rest of its row."""
+    from psycopg.types.string import TextLoader
+
+    driver.adapters.register_loader("uuid", TextLoader)
 
 
 def has_lost_plan(error: object) -> bool:

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import select, type_coerce
+from sqlalchemy import null, select, type_coerce
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
 from celery_jobs.store import looks, responses
+from celery_jobs.store.among import among, among_chains, has_arrays
 from celery_jobs.store.db import now
 from celery_jobs.store.looks import Look
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
-from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
+from celery_jobs.store.tables import Timestamp, jobs, messages
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ __all__ = [
 COUNTED = 100_000
 """Rows that one statement counts at most: a long one would keep vacuum from what has died since."""
 
-_JOB_COLUMNS = [jobs.c[name] for name in JOB_COLUMNS]
+MESSAGE = [messages.c[name] for name in Message.__slots__]
+
+_JOB = [jobs.c[name] if name in JOB_COLUMNS else null() for name in Job.__slots__]
+"""What a job is made of, in its order; what it was answered is read apart."""
 
 
 def find_original(db: Database, id: str | UUID) -> str | None:
@@ -88,13 +92,13 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
 def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
     """Which of these jobs there are, in at most `within` seconds."""
     with db.asking(within) as connection:
-        return {row.id for row in connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)))}
+        return set(connection.execute(select(jobs.c.id).where(among(jobs.c.id, job_ids, not db.is_sqlite))).scalars())
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
-    query = select(*_JOB_COLUMNS).where(of_chains(original_ids))
+    query = select(*_JOB).where(among_chains(original_ids, has_arrays(connection)))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
-    return [Job(**row._mapping) for row in rows]
+    return [Job(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +181,10 @@ def with_prefix(db: Database, prefix: str, limit: int) -> list[str]:
 
 def messages_of(db: Database, job_ids: list[str]) -> dict[str, Message]:
     """The messages that jobs are sent with, by job."""
-    query = select(jobs.c.id.label("job_id"), messages).join(messages, jobs.c.message_id == messages.c.id)
+    query = select(jobs.c.id, *MESSAGE).join(messages, jobs.c.message_id == messages.c.id)
     with db.asking() as connection:
-        rows = connection.execute(query.where(jobs.c.id.in_(job_ids)))
-        names = Message.__slots__
-        return {row.job_id: Message(**{name: row._mapping[name] for name in names}) for row in rows}
+        rows = connection.execute(query.where(among(jobs.c.id, job_ids, not db.is_sqlite)))
+        return {job_id: Message(*contents) for job_id, *contents in rows}
 
 
 def message_of(db: Database, job_id: str) -> Message | None:

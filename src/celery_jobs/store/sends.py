@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
+from celery_jobs.store.among import among, has_arrays
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Select
-    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
 
@@ -66,7 +67,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
     )
-    return db.run(partial(_take, db, due, {}), point="take")
+    return db.run(partial(_take, due, {}), point="take")
 
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -74,7 +75,7 @@ def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     chosen = select(jobs.c.id).where(
         jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, ~is_paused(jobs.c.queue, asked_at)
     )
-    return db.run(partial(_take, db, chosen, {}), point="take")
+    return db.run(partial(_take, chosen, {}), point="take")
 
 
 def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: int) -> list[Outgoing]:
@@ -91,7 +92,7 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
         .order_by(jobs.c.sent_at)
         .limit(limit)
     )
-    return db.run(partial(_take, db, overdue, {}), point="take")
+    return db.run(partial(_take, overdue, {}), point="take")
 
 
 def _latest(after: float) -> ColumnElement[datetime]:
@@ -104,13 +105,15 @@ def _latest(after: float) -> ColumnElement[datetime]:
     return case(*((sent, asked_at(-wait)) for sent, wait in waits), else_=asked_at(-LONGEST_WAIT))
 
 
-def _take(db: Database, chosen: Any, mine: dict[str, datetime], connection: Connection) -> list[Outgoing]:
+def _take(chosen: Any, mine: dict[str, datetime], connection: Connection) -> list[Outgoing]:
     """Mark as sent, and give, what is chosen. A repetition after a lost reply finds what it took, by `sent_at`."""
     ids = _still_taken(connection, mine) if mine else []
     if not ids:
         mine.clear()
         mine.update(_mark_sent(connection, chosen))
-    rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(ids or mine)).order_by(jobs.c.scheduled_at))
+    rows = connection.execute(
+        _outgoing.where(among(jobs.c.id, ids or mine, has_arrays(connection))).order_by(jobs.c.scheduled_at)
+    )
     return [_read(row) for row in rows]
 
 
@@ -120,41 +123,39 @@ def _still_taken(connection: Connection, mine: dict[str, datetime]) -> list[str]
 
 
 def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
-    locked = [row.id for row in connection.execute(chosen.with_for_update(skip_locked=True, of=jobs))]
+    locked = connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).scalars().all()
     if not locked:
         return {}
-    taken = connection.execute(
+    taken: Any = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(locked), waiting)
+        .where(among(jobs.c.id, locked, has_arrays(connection)), waiting)
         .values(sent_at=now(), send_count=jobs.c.send_count + 1)
         .returning(jobs.c.id, jobs.c.sent_at)
     )
-    return {row.id: row.sent_at for row in taken}
+    return dict(taken.all())
 
 
 def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Give jobs that their transition has already marked as sent."""
     with db.asking() as connection:
-        rows = connection.execute(_outgoing(db).where(jobs.c.id.in_(job_ids), jobs.c.sent_at.is_not(None)))
+        rows = connection.execute(
+            _outgoing.where(among(jobs.c.id, job_ids, not db.is_sqlite), jobs.c.sent_at.is_not(None))
+        )
         return [_read(row) for row in rows]
 
 
-def _outgoing(db: Database) -> Any:
-    return select(
-        messages,
-        *(
-            jobs.c[name].label(f"job_{name}")
-            for name in ("id", "queue", "task", "task_id", "retries", "priority", "sent_at", "expires_at")
-        ),
-        due_at().label("job_due_at"),
-    ).join(messages, messages.c.id == jobs.c.message_id)
+_OF_MESSAGE = [messages.c[name] for name in Message.__slots__]
+_OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority")
+_outgoing = (
+    select(*(jobs.c[name] for name in _OF_JOB), due_at(), jobs.c.sent_at, jobs.c.expires_at, *_OF_MESSAGE)
+    .select_from(jobs)
+    .join(messages, messages.c.id == jobs.c.message_id)
+)
 
 
-def _read(row: Row[Any]) -> Outgoing:
-    values = row._mapping
-    message = Message(**{name: values[name] for name in Message.__slots__})
-    rest = {name.removeprefix("job_"): values[name] for name in values if name.startswith("job_")}
-    return Outgoing(job_id=rest.pop("id"), message=message, **rest)
+def _read(row: Any) -> Outgoing:
+    id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents = row
+    return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at)
 
 
 def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:
@@ -187,7 +188,7 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
         due = update(jobs).where(jobs.c.id.in_(ids), waiting, ahead)
         held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
         unpaused = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), ~is_paused(jobs.c.queue))
-        return {row.original_id for row in found}, _take(db, unpaused, taken, connection)
+        return {row.original_id for row in found}, _take(unpaused, taken, connection)
 
     return db.run(transition)
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     DateTime,
     Float,
     ForeignKey,
@@ -31,9 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    Among = Callable[[ColumnElement[Any], Sequence[str]], ColumnElement[bool]]
+    from sqlalchemy import ColumnElement
 
 __all__ = [
     "Id",
@@ -246,14 +245,9 @@ responses = Table(
 )
 
 
-def of_chains(original_ids: Sequence[str], is_among: Among = ColumnElement.in_) -> ColumnElement[bool]:
-    """The rows of these chains, in the words of the two indexes that find them: the primary key and `jobs_attempts`.
-
-    `is_among`: how a column is said to be one of them.
-    """
-    return or_(
-        is_among(jobs.c.id, original_ids), and_(is_among(jobs.c.original_id, original_ids), jobs.c.attempt_number > 1)
-    )
+def of_chains(original_ids: Sequence[str]) -> ColumnElement[bool]:
+    """The rows of these chains, in the words of the two indexes that find them: the primary key and `jobs_attempts`."""
+    return or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
 
 
 queues = Table(
