@@ -32,7 +32,7 @@ __all__ = ["batch", "enqueue_many", "http_call", "submit"]
 MOST_ENQUEUED = 10_000
 """Items of one call; semantics.md section 4."""
 
-CHUNK = 250
+CHUNK = 500
 """Items stored in one transaction where a call need not be atomic; while it is, the ones before it are sent."""
 
 _CELERY_OPTIONS = frozenset(

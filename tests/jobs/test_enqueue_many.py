@@ -440,10 +440,10 @@ def test_a_database_that_goes_away_in_the_middle_keeps_what_was_stored(
     doors: Jobs, broker: Broker, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost_after(1, monkeypatch)
-    outcomes = doors.enqueue_many(adds(700))
-    assert {type(outcome.error) for outcome in outcomes[250:]} == {StoreUnavailable}
-    assert broker.jobs() == dict.fromkeys(ids(outcomes[:250]), 1)
-    assert count(db) == 250
+    outcomes = doors.enqueue_many(adds(1200))
+    assert {type(outcome.error) for outcome in outcomes[500:]} == {StoreUnavailable}
+    assert broker.jobs() == dict.fromkeys(ids(outcomes[:500]), 1)
+    assert count(db) == 500
 
 
 def test_a_database_that_goes_away_inside_an_atomic_call_keeps_nothing(
