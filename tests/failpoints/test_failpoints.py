@@ -35,9 +35,9 @@ def test_an_enqueue_is_one_statement_where_nothing_is_armed(stage: Stage, monkey
     """Which commits by itself; a point between a statement and its commit needs a transaction to strike in."""
     alone: list[str] = []
 
-    def note(statement: Prepared, connection: Any, values: Any) -> Any:
+    def note(statement: Prepared, connection: Any, *values: Any) -> Any:
         alone.append("transaction" if isinstance(connection, Connection) else "alone")
-        return first(statement, connection, values)
+        return first(statement, connection, *values)
 
     first = Prepared.first
     monkeypatch.setattr(Prepared, "first", note)
