@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, Text, and_, any_, bindparam, or_
+from sqlalchemy import and_, any_, bindparam, or_
+from sqlalchemy.types import UserDefinedType
 
-from celery_jobs.store.tables import Id, jobs
+from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Dialect
     from sqlalchemy.engine import Connection
 
 __all__ = ["among", "among_chains", "array_of", "has_arrays"]
@@ -22,9 +23,25 @@ def has_arrays(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
+class _Ids(UserDefinedType[Any]):
+    """An array of ids that goes to the server as one text: the driver writes an array value by value.
+
+    It is an array from the start. A cast of a text would be read once for each row that is compared with it.
+    """
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "UUID[]"
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return lambda ids: f"{{{','.join(ids)}}}"
+
+
 def array_of(ids: Iterable[str]) -> Any:
-    """Ids as one parameter: text that the server reads, as the driver writes an array value by value."""
-    return bindparam(None, f"{{{','.join(ids)}}}", type_=Text).cast(ARRAY(Id))
+    """Ids as one parameter."""
+    return bindparam(None, list(ids), type_=_Ids())
 
 
 def among(column: Any, ids: Iterable[str], arrays: bool) -> ColumnElement[bool]:

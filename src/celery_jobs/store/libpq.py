@@ -6,9 +6,9 @@ values stays psycopg's: text goes in, binary comes out.
 
 from __future__ import annotations
 
+import select
 import sys
 from itertools import count
-from select import POLLIN, POLLOUT, poll
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -96,12 +96,12 @@ def _beside(pgconn: PGconn, given: Any, meanwhile: Callable[[], None]) -> PGresu
 
 
 def _result(pgconn: PGconn) -> PGresult:
-    readable = poll()
+    readable = select.poll()
     while pgconn.flush():
-        readable.register(pgconn.socket, POLLIN | POLLOUT)
+        readable.register(pgconn.socket, select.POLLIN | select.POLLOUT)
         readable.poll()
         pgconn.consume_input()
-    readable.register(pgconn.socket, POLLIN)
+    readable.register(pgconn.socket, select.POLLIN)
     results: list[PGresult] = []
     while True:
         while pgconn.is_busy():

@@ -1,0 +1,17 @@
+"""Many ids are one parameter, and an array from the start."""
+
+from __future__ import annotations
+
+from sqlalchemy.dialects.postgresql import psycopg
+
+from celery_jobs.ids import new_id
+from celery_jobs.store.among import among
+from celery_jobs.store.tables import jobs
+
+
+def test_an_array_of_ids_is_no_text_that_is_read_for_each_row() -> None:
+    ids = [new_id(), new_id()]
+    compiled = among(jobs.c.id, ids, arrays=True).compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+    ((name, bound),) = ((name, parameter) for parameter, name in compiled.bind_names.items())
+    assert str(compiled) == f"jobs.id = ANY (%({name})s::UUID[])"
+    assert bound.type.bind_processor(None)(bound.value) == f"{{{ids[0]},{ids[1]}}}"
