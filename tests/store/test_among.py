@@ -10,8 +10,10 @@ from celery_jobs.store.tables import jobs
 
 
 def test_an_array_of_ids_is_no_text_that_is_read_for_each_row() -> None:
-    ids = [new_id(), new_id()]
-    compiled = among(jobs.c.id, ids, arrays=True).compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
-    ((name, bound),) = ((name, parameter) for parameter, name in compiled.bind_names.items())
+    ids, dialect = [new_id(), new_id()], psycopg.dialect()  # type: ignore[no-untyped-call]
+    compiled = among(jobs.c.id, ids, arrays=True).compile(dialect=dialect)
+    ((bound, name),) = compiled.bind_names.items()
+    write = bound.type.bind_processor(dialect)
     assert str(compiled) == f"jobs.id = ANY (%({name})s::UUID[])"
-    assert bound.type.bind_processor(None)(bound.value) == f"{{{ids[0]},{ids[1]}}}"
+    assert write is not None
+    assert write(bound.value) == f"{{{ids[0]},{ids[1]}}}"
