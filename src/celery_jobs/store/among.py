@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Dialect
     from sqlalchemy.engine import Connection
 
-__all__ = ["among", "among_chains", "array_of", "has_arrays"]
+__all__ = ["among", "array_of", "has_arrays", "of_chains"]
 
 
 def has_arrays(connection: Connection) -> bool:
@@ -50,7 +50,7 @@ def among(column: Any, ids: Iterable[str], arrays: bool) -> ColumnElement[bool]:
     return condition
 
 
-def among_chains(original_ids: Collection[str], arrays: bool) -> ColumnElement[bool]:
-    """The rows of many chains, as `of_chains` says it of few."""
+def of_chains(original_ids: Collection[str], arrays: bool = False) -> ColumnElement[bool]:
+    """The rows of these chains, in the words of the two indexes that find them: the primary key and `jobs_attempts`."""
     begun, retried = among(jobs.c.id, original_ids, arrays), among(jobs.c.original_id, original_ids, arrays)
     return or_(begun, and_(retried, jobs.c.attempt_number > 1))

@@ -11,10 +11,11 @@ from sqlalchemy import literal, select, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.among import of_chains
 from celery_jobs.store.attempts import lock_original, mark_finished
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import timing
-from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
+from celery_jobs.store.tables import Timestamp, jobs, messages
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, column, func, literal, select, sql, tupl
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
 from celery_jobs.store import looks, responses
-from celery_jobs.store.among import among, among_chains, array_of, has_arrays
+from celery_jobs.store.among import among, array_of, has_arrays, of_chains
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
@@ -185,7 +185,7 @@ def _delete_chains(connection: Connection, original_ids: list[str]) -> dict[str,
     if not original_ids:
         return {}
     responses.delete(connection, original_ids)
-    of_these = among_chains(original_ids, has_arrays(connection))
+    of_these = of_chains(original_ids, has_arrays(connection))
     gone = connection.execute(sql.delete(jobs).where(of_these).returning(jobs.c.original_id, jobs.c.message_id)).all()
     # Attempts share messages within their chain only, so none of these is anybody else's.
     theirs = among(messages.c.id, {row.message_id for row in gone}, has_arrays(connection))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select, update
 
 from celery_jobs.states import LIVE, FailureReason, FinalStatus, Status
+from celery_jobs.store.among import of_chains
 from celery_jobs.store.attempts import FINISHED, UNCLAIMED, lock_original
 from celery_jobs.store.chains import Ended, end_chain, failure_columns, verdict_of
 from celery_jobs.store.db import now
 from celery_jobs.store.rows import Failure
-from celery_jobs.store.tables import jobs, of_chains
+from celery_jobs.store.tables import jobs
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

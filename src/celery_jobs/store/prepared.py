@@ -67,10 +67,15 @@ class _Compiled:
         return self._statement.compile(dialect=self._dialect)
 
     @cached_property
-    def _given(self) -> list[tuple[str, Any, Any]]:
-        """Each parameter in the order of its number: its name, who prepares it, and what it always is."""
+    def _parameters(self) -> list[tuple[str, Any]]:
+        """Each parameter in the order of its number, with its name."""
         bound = {name: parameter for parameter, name in self._sql.bind_names.items()}
-        return [(name, *self._way_in(bound[name])) for name in self._sql.positiontup]
+        return [(name, bound[name]) for name in self._sql.positiontup]
+
+    @cached_property
+    def _given(self) -> list[tuple[str, Any, Any]]:
+        """The same: its name, who prepares it, and what it always is."""
+        return [(name, *self._way_in(parameter)) for name, parameter in self._parameters]
 
     def _way_in(self, bound: Any) -> tuple[Any, Any]:
         prepare = bound.type.dialect_impl(self._dialect).bind_processor(self._dialect)
@@ -91,8 +96,7 @@ class _Compiled:
     def _on_server(self) -> ServerStatement:
         from celery_jobs.store.libpq import ServerStatement
 
-        types = {name: parameter.type for parameter, name in self._sql.bind_names.items()}
-        return ServerStatement(str(self._sql), [types[name] for name in self._sql.positiontup])
+        return ServerStatement(str(self._sql), [parameter.type for _, parameter in self._parameters])
 
     def first(
         self, driver: Any, values: Mapping[str, Any], kept: bool, meanwhile: Callable[[], None] | None

@@ -11,7 +11,7 @@ from sqlalchemy import null, select, type_coerce
 from celery_jobs.ids import parse_id
 from celery_jobs.states import Status
 from celery_jobs.store import looks, responses
-from celery_jobs.store.among import among, among_chains, has_arrays
+from celery_jobs.store.among import among, has_arrays, of_chains
 from celery_jobs.store.db import now
 from celery_jobs.store.looks import Look
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Job, Message
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.filters import Filter
 
 __all__ = [
+    "MESSAGE",
     "Found",
     "attempts",
     "claim_of",
@@ -46,6 +47,7 @@ COUNTED = 100_000
 """Rows that one statement counts at most: a long one would keep vacuum from what has died since."""
 
 MESSAGE = [messages.c[name] for name in Message.__slots__]
+"""What a message is made of, in its order."""
 
 _JOB = [jobs.c[name] if name in JOB_COLUMNS else null() for name in Job.__slots__]
 """What a job is made of, in its order; what it was answered is read apart."""
@@ -96,7 +98,7 @@ def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
 
 
 def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
-    query = select(*_JOB).where(among_chains(original_ids, has_arrays(connection)))
+    query = select(*_JOB).where(of_chains(original_ids, has_arrays(connection)))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
     return [Job(*row) for row in rows]
 

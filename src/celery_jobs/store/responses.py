@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, sql
 
-from celery_jobs.store.among import among_chains, has_arrays
+from celery_jobs.store.among import has_arrays, of_chains
 from celery_jobs.store.rows import Response
 from celery_jobs.store.tables import jobs, responses
 from celery_jobs.store.text import clean
@@ -42,6 +42,6 @@ def read(connection: Connection, job_ids: Collection[str]) -> dict[str, Response
 
 def delete(connection: Connection, original_ids: Sequence[str]) -> None:
     """Delete those of whole chains, before their attempts."""
-    theirs = among_chains(original_ids, has_arrays(connection))
+    theirs = of_chains(original_ids, has_arrays(connection))
     answered = select(jobs.c.id).where(theirs, jobs.c.response_status.is_not(None))
     connection.execute(sql.delete(responses).where(responses.c.id.in_(answered)))

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, or_, select, update
 
 from celery_jobs.states import Status
-from celery_jobs.store.among import among, has_arrays
+from celery_jobs.store.among import among, has_arrays, of_chains
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
 from celery_jobs.store.planning import by_index
 from celery_jobs.store.queue_names import queue_names
+from celery_jobs.store.reads import MESSAGE
 from celery_jobs.store.rows import Message, Outgoing
-from celery_jobs.store.tables import Timestamp, jobs, messages, of_chains
+from celery_jobs.store.tables import Timestamp, jobs, messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,10 +145,9 @@ def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
         return [_read(row) for row in rows]
 
 
-_OF_MESSAGE = [messages.c[name] for name in Message.__slots__]
 _OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority")
 _outgoing = (
-    select(*(jobs.c[name] for name in _OF_JOB), due_at(), jobs.c.sent_at, jobs.c.expires_at, *_OF_MESSAGE)
+    select(*(jobs.c[name] for name in _OF_JOB), due_at(), jobs.c.sent_at, jobs.c.expires_at, *MESSAGE)
     .select_from(jobs)
     .join(messages, messages.c.id == jobs.c.message_id)
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy.orm  # noqa: F401 - while a thread imports it, another cannot compare a column with a StrEnum
 from sqlalchemy import (
@@ -23,16 +23,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
-    and_,
-    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import ColumnElement
 
 __all__ = [
     "Id",
@@ -40,7 +33,6 @@ __all__ = [
     "jobs",
     "messages",
     "metadata",
-    "of_chains",
     "queues",
     "responses",
     "services",
@@ -243,11 +235,6 @@ responses = Table(
     Column("body", LargeBinary, nullable=False),
     Column("truncated", Boolean, nullable=False),
 )
-
-
-def of_chains(original_ids: Sequence[str]) -> ColumnElement[bool]:
-    """The rows of these chains, in the words of the two indexes that find them: the primary key and `jobs_attempts`."""
-    return or_(jobs.c.id.in_(original_ids), and_(jobs.c.original_id.in_(original_ids), jobs.c.attempt_number > 1))
 
 
 queues = Table(
