@@ -9,8 +9,6 @@ from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.kept_client import holding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kombu import Producer
 
     from celery_jobs.store.rows import Message, NewJob
@@ -40,11 +38,11 @@ def sent_with(options: dict[str, Any], message: Message, headers: dict[str, Any]
 class Ahead:
     """One message. Where it cannot be made so it is not, and is published as any other."""
 
-    def __init__(self, producer: Producer, body: bytes, options: Mapping[str, Any]) -> None:
+    def __init__(self, producer: Producer, body: bytes, options: dict[str, Any]) -> None:
         """`options`: those of kombu's `publish`."""
         self._producer = producer
         self._body = body
-        self._options = options
+        self.options = options
         self._made: Any = None
 
     @property
@@ -57,12 +55,12 @@ class Ahead:
         with suppress(Exception):  # what is wrong is said where it is published
             if _is_open(self._producer):
                 with holding(self._producer.channel) as (client, pushes):
-                    self._producer.publish(self._body, **self._options)
+                    self._producer.publish(self._body, **self.options)
                 self._made = client, pushes
 
     def send(self) -> None:
-        """Send it; raises what the client raises."""
-        client, pushes = self._made
+        """Send it, once; raises what the client raises."""
+        (client, pushes), self._made = self._made, None
         for key, message in pushes:
             client.lpush(key, message)
 

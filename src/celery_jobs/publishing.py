@@ -254,9 +254,12 @@ class RecordingProducer:
         ahead: Ahead | None,
     ) -> None:
         assert enqueued.sent_at is not None
-        asked = (options.get("headers") or {}).get("eta")
-        moments = moments_for(enqueued.sent_at, enqueued.due_at, enqueued.expires_at, asked)
-        plain = sent_with(options, message, {**moments, JOB_HEADER: enqueued.job_id})
+        if ahead is None:
+            asked = (options.get("headers") or {}).get("eta")
+            moments = moments_for(enqueued.sent_at, enqueued.due_at, enqueued.expires_at, asked)
+            plain = sent_with(options, message, {**moments, JOB_HEADER: enqueued.job_id})
+        else:
+            plain = ahead.options
         sender = sender_of(self._plugin)
         announced = submission.ignore_result or sender.announce_result(wire.task_id, self._producer)
         if not (announced and sender.publish(self._producer, message.body, ahead, **plain)):

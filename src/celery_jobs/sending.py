@@ -131,15 +131,15 @@ class Sender:
     def _send(self, producer: Producer, jobs: list[Outgoing]) -> int:
         """Send a batch in one go where the transport can; what fails is marked unsent."""
         at_once = len(jobs) > 1 and producer.supports_batch_publish
-        if (
-            at_once
-            and (went := self._send_at_once(producer, jobs, lambda: self._push_copies(producer, jobs))) is not None
-        ):
-            return went
+        if at_once:
+            went = self._send_at_once(producer, jobs, lambda: self._push_copies(producer, jobs))
+            if went is not None:
+                return went
         made = [(job, message) for job in jobs if (message := self._made(producer, job)) is not None]
         if at_once and len(made) > 1:
             sound, messages = [job for job, _ in made], [message for _, message in made]
-            if (went := self._send_at_once(producer, sound, lambda: _publish_batch(producer, messages))) is not None:
+            went = self._send_at_once(producer, sound, lambda: _publish_batch(producer, messages))
+            if went is not None:
                 return went
         tried = [(job, self._send_one(producer, job, *message)) for job, message in made]
         self.note_unsent([job for job, sent in tried if sent is False])
@@ -243,11 +243,9 @@ _TIMEOUTS = {
 
 
 def _publish(producer: Producer, body: bytes, options: dict[str, Any], ahead: Ahead | None) -> None:
-    ready = [ahead] if ahead is not None and ahead.is_made else []
-
     def publish() -> None:
-        if ready:
-            ready.pop().send()
+        if ahead is not None and ahead.is_made:
+            ahead.send()
         else:
             producer.publish(body, **options)
         failpoints.reach("send.sent")
