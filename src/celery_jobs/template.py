@@ -6,6 +6,7 @@ router, a receiver of a signal, a method of the app's own, still sees each: then
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import fields, replace
 from json.encoder import encode_basestring_ascii
@@ -155,12 +156,9 @@ def _with_gaps(text: str) -> tuple[list[str], list[str]]:
     """The names of what differs in headers, in their order, and the text before each and behind the last."""
     headers = json.loads(text)
     marks = {name: uuid.uuid4().hex for name in ("id", "root_id", "argsrepr", "kwargsrepr")}
-    rest = json.dumps(marked := {**headers, **marks})
-    names, parts = [name for name in marked if name in marks], list[str]()
-    for name in names:
-        before, _, rest = rest.partition(f'"{marks[name]}"')
-        parts.append(before)
-    return names, [*parts, rest]
+    marked = {**headers, **marks}
+    gaps = "|".join(f'"{mark}"' for mark in marks.values())
+    return [name for name in marked if name in marks], re.split(gaps, json.dumps(marked))
 
 
 def _fields_of(made: Any) -> dict[str, Any]:

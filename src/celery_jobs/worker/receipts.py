@@ -46,7 +46,6 @@ class Receipts:
         self._jobs: set[str] = set()
         """The delivery tags of jobs' messages."""
         self._gathered: Any = None
-        self._is_due = False
         self._pipe_at_once = qos.pipe_or_acquire
         qos.pipe_or_acquire = self._pipe
         qos.append = partial(self._append, qos.append)
@@ -71,18 +70,10 @@ class Receipts:
     def _gather(self) -> Any:
         if self._gathered is None:
             with self._pipe_at_once() as pipe:
-                pipe.execute = self._later
+                pipe.execute = lambda: None
                 self._gathered = pipe
+            self._hub.call_soon(self.tell)
         return self._gathered
-
-    def _later(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            self._hub.call_soon(self._end_turn)
-
-    def _end_turn(self) -> None:
-        self._is_due = False
-        self.tell()
 
     def tell(self) -> None:
         """Tell Redis what is gathered; raises what its client raises, and what was gathered is not told again."""
