@@ -6,31 +6,28 @@ Celery hands `send_task_message` a producer; ours stands in for it. That is the 
 
 from __future__ import annotations
 
+import sys
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import batch, execution
 from celery_jobs.ahead import ahead_of, sent_with
 from celery_jobs.arguments import mask_reprs
-from celery_jobs.canvas import following_calls
 from celery_jobs.delayed_delivery import plain_options
 from celery_jobs.envelope import JOB_HEADER, capture, moments_for, queue_of, queue_of_retry
 from celery_jobs.errors import DuplicateJob, InvalidJob
 from celery_jobs.events import Kind, emit
-from celery_jobs.ids import new_id
-from celery_jobs.options import take_options
-from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire, require_carried
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
+from celery_jobs.submitting import install_send_task
+from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celery import Celery
     from kombu import Producer
 
     from celery_jobs.ahead import Ahead
@@ -42,81 +39,10 @@ __all__ = ["install_seams"]
 
 def install_seams(plugin: Plugin) -> None:
     """Put the seams of the producer's side into an app."""
-    app = plugin.app
-    app.send_task = _wrap_send_task(plugin, app.__dict__.get("send_task") or partial(_send_task_of_class, app))
-    amqp = app.amqp
+    amqp = plugin.app.amqp
+    install_send_task(plugin, lambda: is_own(amqp.send_task_message, sys.modules[__name__]))
     amqp._create_task_sender = _wrap_sender_factory(plugin, amqp._create_task_sender)
     amqp.__dict__.pop("send_task_message", None)
-
-
-def _send_task_of_class(app: Celery, /, *args: Any, **options: Any) -> Any:
-    """The class's `send_task` as it is by then: Sentry patches it, and often after the app was made."""
-    return type(app).send_task(app, *args, **options)
-
-
-def _wrap_send_task(plugin: Plugin, original: Callable[..., Any]) -> Callable[..., Any]:
-    """`send_task`, giving back the existing job's result where the seam found a duplicate."""
-
-    def send_task(
-        name: str, args: Any = None, kwargs: Any = None, countdown: float | None = None, **options: Any
-    ) -> Any:
-        if not plugin.app.conf.task_always_eager:
-            _check_calls(plugin, name, args, kwargs, options)
-        if not plugin.manages(name) or plugin.app.conf.task_always_eager:
-            return original(name, args, kwargs, countdown, **options)
-        submission = Submission(take_options(options), delay=countdown)
-        submission.celery_priority = options.get("priority")
-        submission.expires_in = _seconds(options.get("expires"))
-        submission.ignore_result = bool(options.get("ignore_result"))
-        if submission.options.delay is not None:
-            submission.delay = countdown = submission.options.delay
-        if submission.options.scheduled_at is not None:
-            options["eta"] = submission.options.scheduled_at
-        if options.get("task_id") is None:
-            options["task_id"] = submission.own_id = new_id()
-        token = submission_here.set(submission)
-        try:
-            _defer_task_call(plugin.app)
-            result = original(name, args, kwargs, countdown, **options)
-        finally:
-            submission_here.reset(token)
-        submission.tell(result)
-        return result
-
-    send_task.__wrapped__ = original  # type: ignore[attr-defined]
-    return send_task
-
-
-def _seconds(expires: Any) -> float | None:
-    return float(expires) if isinstance(expires, Real) else None
-
-
-def _check_calls(plugin: Plugin, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
-    """Let a task that has rules for its arguments refuse them, whatever door they come through, and of what follows.
-
-    What Celery publishes at the end of another call is let through, and fails itself: that call has nothing wrong.
-    """
-    running = execution.current()
-    if options.get("root_id") is not None or (running is not None and running.body_done):
-        return
-    first = {"task": name, "args": args, "kwargs": kwargs}
-    for call, handed in ((first, False), *following_calls(options)):
-        if call.get("task") == HTTP_TASK and HTTP_TASK in plugin.app.tasks:
-            plugin.app.tasks[HTTP_TASK].check_call(call.get("args") or (), call.get("kwargs") or {}, handed)
-
-
-def _defer_task_call(app: Celery) -> None:
-    """`send_task` calls the backend before the seam: an unreachable one must not stop an enqueue."""
-    backend = app.backend
-    if "on_task_call" in backend.__dict__:
-        return
-    original = backend.on_task_call
-
-    def on_task_call(producer: Any, task_id: str) -> Any:
-        return {} if submission_here.get() is not None else original(producer, task_id)
-
-    on_task_call.__wrapped__ = original  # type: ignore[attr-defined]
-    backend.on_task_call = on_task_call
 
 
 def _wrap_sender_factory(plugin: Plugin, original: Callable[[], Any]) -> Callable[[], Any]:

@@ -160,7 +160,7 @@ class Sender:
         """Send jobs as copies of messages that kombu makes; raises NoCopies."""
 
         def push_all() -> None:
-            push(producer, copies_of(producer, jobs, lambda job: self._message(producer, job)))
+            push(producer, copies_of(producer, jobs, lambda job: self.message(producer, job)))
             failpoints.reach("send.sent")
 
         failpoints.reach("send.begun")
@@ -179,7 +179,7 @@ class Sender:
         try:
             if job.message.compression:
                 get_encoder(job.message.compression)  # in the sending, Redis' transport takes a KeyError for its own
-            return self._message(producer, job)
+            return self.message(producer, job)
         except Exception as error:
             self._give_up(job, error)
             return None
@@ -188,7 +188,8 @@ class Sender:
         """Leave a job marked as sent, so that its tries have an end."""
         emit(Kind.UNSENT, job_id=job.job_id, error=self.plugin.masked(repr(error)))
 
-    def _message(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
+    def message(self, producer: Producer, job: Outgoing) -> tuple[bytes, dict[str, Any]]:
+        """Body and options that kombu's `publish` takes of a job; raises what its broker or its headers raise."""
         message = job.message
         exchange, routing_key = self._way(producer, job)
         options = {

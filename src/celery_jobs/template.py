@@ -27,14 +27,12 @@ from celery_jobs.store.rows import Message, NewJob
 from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from celery import Celery
+    from collections.abc import Iterator, Mapping, Sequence
 
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued
 
-__all__ = ["Templates"]
+__all__ = ["Template", "Templates", "makes_as_ever"]
 
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -102,6 +100,7 @@ class Template:
         self._plugin = plugin
         self._ids = ids
         self._made = made
+        self._oid = plugin.app.thread_oid
         self._serializer = serializer
         self._reprs = reprs_of(plugin, str(made.job.task))
         self._gaps, self._headers = _with_gaps(made.job.message.headers)
@@ -134,7 +133,7 @@ class Template:
             "content_type": content_type,
             "content_encoding": content_encoding,
             "headers": self._headers_with(task_id, *self._reprs(args, kwargs)),
-            "properties": self._message["properties"].replace(self._made.job.task_id, task_id),
+            "properties": self._properties_with(task_id),
         }
         job: dict[str, Any] = {
             **self._job,
@@ -145,6 +144,11 @@ class Template:
             "idempotency_key": idempotency_key,
         }
         return Gathered(NewJob(**job), _accept, _settle, self._made.wants_result)
+
+    def _properties_with(self, task_id: str) -> str:
+        """Of a reply, `correlation_id` and `reply_to`: the latter is another in each thread."""
+        properties: str = self._message["properties"].replace(self._made.job.task_id, task_id)
+        return properties.replace(self._oid, self._plugin.app.thread_oid)
 
     def _headers_with(self, task_id: str, argsrepr: str, kwargsrepr: str) -> str:
         values = {"id": task_id, "root_id": task_id, "argsrepr": argsrepr, "kwargsrepr": kwargsrepr}
@@ -190,29 +194,31 @@ def _under_its_id(copy: NewJob, made: NewJob) -> NewJob:
 
 def may_copy(plugin: Plugin, name: str) -> bool:
     """Whether nothing of the app's own has a say in each call of a task."""
-    app = plugin.app
-    known = app.tasks.get(name)
+    known = plugin.app.tasks.get(name)
     return (
         known is not None
+        and getattr(known, "_dump_pydantic_arguments", None) is None
+        and is_own(type(known).apply_async, task)
+        and is_own(type(known).shadow_name, task)
+        and makes_as_ever(plugin, name)
+    )
+
+
+def makes_as_ever(plugin: Plugin, name: str) -> bool:
+    """Whether nothing of the app's own has a say in what `send_task` makes of each call of a task."""
+    app = plugin.app
+    send_task = getattr(app.send_task, "__wrapped__", None)
+    return (
+        name in app.tasks
         and name != HTTP_TASK
         and app.current_worker_task is None
-        and getattr(known, "_dump_pydantic_arguments", None) is None
         and not any(signal.receivers for signal in _SIGNALS)
         and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
         and type(app.amqp) is amqp.AMQP
         and app.amqp.create_task_message == app.amqp.as_task_v2
-        and all(is_own(method, module) for method, module in _methods(app, known))
+        and is_own(amqp.AMQP.as_task_v2, amqp)
+        and is_own(type(app).send_task if getattr(send_task, "args", None) == (app,) else send_task, base)
     )
 
 
 _SIGNALS = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
-
-
-def _methods(app: Celery, known: Any) -> list[tuple[Callable[..., Any], Any]]:
-    send_task = getattr(app.send_task, "__wrapped__", None)
-    return [
-        (type(known).apply_async, task),
-        (type(known).shadow_name, task),
-        (amqp.AMQP.as_task_v2, amqp),
-        (type(app).send_task if getattr(send_task, "args", None) == (app,) else send_task, base),
-    ]

@@ -35,6 +35,8 @@ LAYERS = (
     ("replaying", "template", "verdicts", "claiming", "result_store"),
     ("verbs", "what_if"),
     ("execution", "eager"),
+    ("repeats",),
+    ("submitting",),
     ("publishing", "services", "surviving"),
     ("worker", "beat", "remote_control"),
     ("installation",),

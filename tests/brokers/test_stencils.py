@@ -147,7 +147,7 @@ def test_a_copy_is_what_kombu_makes(
 def _count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues of the jobs that kombu makes a message of."""
     seen: list[str] = []
-    message_of = sending.Sender._message
+    message_of = sending.Sender.message
 
     def note(self: Any, producer: Any, job: Outgoing) -> Any:
         seen.append(job.queue)
@@ -184,7 +184,7 @@ OTHER_WAYS = {
 @pytest.mark.parametrize("jobs", OTHER_WAYS.values(), ids=OTHER_WAYS)
 def test_kombu_makes_what_differs_in_more(sender: Sender, pushed: Callable[[], Any], jobs: list[Outgoing]) -> None:
     with sender.plugin.app.producer_or_acquire() as producer, pytest.raises(NoCopies):
-        copies_of(producer, jobs, lambda job: sender._message(producer, job))
+        copies_of(producer, jobs, lambda job: sender.message(producer, job))
     assert sender.send(jobs) == 2
     assert len(pushed()[HERE]) == 2
 
@@ -227,6 +227,6 @@ def test_who_wraps_kombu_sees_each(sender: Sender, pushed: Callable[[], Any], mo
 def test_kombu_makes_what_goes_to_a_queue_that_expires(sender: Sender, pushed: Callable[[], Any]) -> None:
     sender.plugin.app.amqp.queues.add(Queue("q", queue_arguments={"x-expires": 60_000}))
     with sender.plugin.app.producer_or_acquire() as producer, pytest.raises(NoCopies):
-        copies_of(producer, COPIED["plain"], lambda job: sender._message(producer, job))
+        copies_of(producer, COPIED["plain"], lambda job: sender.message(producer, job))
     assert sender.send(COPIED["plain"]) == 3
     assert len(pushed()[HERE]) == 3

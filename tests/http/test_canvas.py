@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery, chain, chord, group
 
-from celery_jobs import ArgumentsDoNotFit, InvalidJob, publishing
+from celery_jobs import ArgumentsDoNotFit, InvalidJob, submitting
 from celery_jobs.plugin import HTTP_TASK
 from tests.outgoing.servers import answer, answers, serving
 from tests.processes import wait_until
@@ -96,7 +96,7 @@ class TestUnseen:
 
     @pytest.fixture(autouse=True)
     def unchecked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publishing, "_check_calls", lambda *_: None)
+        monkeypatch.setattr(submitting, "_check_calls", lambda *_: None)
 
     def send(self, jobs: Jobs, canvas: Signature, count: int) -> list[Run]:
         """The runs that come of it, once all have ended."""

@@ -1,0 +1,204 @@
+"""A call like earlier ones is a copy of their job: Celery takes as long to make a message as PostgreSQL to keep it.
+
+Celery makes the first calls of a kind; from then on only what differs is made anew. Whatever could have Celery make
+the next call otherwise, a setting, a receiver of a signal, a batch, a task that calls, has Celery make it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from celery_jobs import batch, execution
+from celery_jobs.ahead import Ahead
+from celery_jobs.errors import InvalidJob
+from celery_jobs.events import Kind, emit
+from celery_jobs.ids import new_id
+from celery_jobs.publisher import published_by
+from celery_jobs.sending import sender_of
+from celery_jobs.submission import Submission, submission_here
+from celery_jobs.template import Template, makes_as_ever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kombu import Producer
+
+    from celery_jobs.plugin import Plugin
+    from celery_jobs.sending import Sender
+    from celery_jobs.store.rows import Enqueued, NewJob
+
+__all__ = ["Repeats"]
+
+MOST_KINDS = 500
+"""Kinds of calls that are kept; where a key of the caller's own is part of it, each call may be another kind."""
+
+_SAME = frozenset(
+    [
+        *("queue", "exchange", "routing_key", "priority", "serializer", "compression", "delivery_mode", "shadow"),
+        *("time_limit", "soft_time_limit", "ignore_result", "callback_url", "max_attempts", "max_retries"),
+        *("concurrency_key", "concurrency_limit", "job_priority"),
+    ]
+)
+"""Options that say the same of every call, whatever its arguments."""
+
+_UNSAID = frozenset(["task_id", "producer", "link", "link_error", "expires", "immediate", "mandatory"])
+"""Options that Celery hands on where the caller says nothing: then they are None."""
+
+_PLAIN = (str, int, float, bool)
+_NOT_A_STEP = {"publisher": None, "is_step": False}
+
+
+@dataclass(slots=True)
+class _Kind:
+    """Calls of one task with the same options, as long as their circumstances are the same."""
+
+    circumstances: tuple[tuple[Any, ...], ...]
+    is_learned: bool = False
+    template: Template | None = None
+
+
+class Repeats:
+    """The calls of `send_task` that this process has seen of one app.
+
+    `is_seam`: whether Celery would still hand the message to the plugin, and to nobody before it.
+    """
+
+    def __init__(self, plugin: Plugin, is_seam: Callable[[], bool]) -> None:
+        self._plugin = plugin
+        self._is_seam = is_seam
+        self._kinds: dict[Any, _Kind] = {}
+
+    def enqueue(
+        self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], make: Callable[[], Any]
+    ) -> Any | None:
+        """Celery's result of a call that is a copy, stored and sent; None: the call is Celery's to make.
+
+        `make` has Celery make it. Raises StoreUnavailable.
+        """
+        said = {option: value for option, value in options.items() if option not in ("task_type", "result_cls")}
+        args, kwargs = () if args is None else args, {} if kwargs is None else kwargs
+        if type(args) is not tuple or type(kwargs) is not dict or not _is_plain(said) or not self._is_called():
+            return None
+        template = self._template(name, args, kwargs, said, make)
+        if template is None:
+            return None
+        try:
+            job = template.fill(args, kwargs, None).job
+        except InvalidJob:  # Celery's own way says it
+            return None
+        result = (options.get("result_cls") or self._plugin.app.AsyncResult)(job.task_id)
+        result.ignored = options.get("ignore_result")
+        Submission(enqueued=self._enqueue(job, bool(result.ignored))).tell(result)
+        return result
+
+    def _is_called(self) -> bool:
+        """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker seems to be up."""
+        return (
+            execution.current() is None
+            and submission_here.get() is None
+            and batch.current(self._plugin) is None
+            and published_by(self._plugin.app, None) == _NOT_A_STEP
+            and sender_of(self._plugin).breaker.allows()
+        )
+
+    def _template(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], said: dict[str, Any], make: Callable[[], Any]
+    ) -> Template | None:
+        """The template of such calls: there is none before the second, nor where they could not be copies."""
+        if not self._is_seam() or not makes_as_ever(self._plugin, name):
+            return None
+        like = (os.getpid(), name, tuple(said.items()), tuple(map(type, said.values())))
+        now = self._circumstances(name)
+        kind = self._kinds.get(like)
+        if kind is None or not all(map(_same, kind.circumstances, now)):
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds.clear()
+            self._kinds[like] = _Kind(now)
+            return None
+        if not kind.is_learned:
+            kind.template = self._learn(args, kwargs, make)
+            kind.is_learned = True
+        return kind.template
+
+    def _circumstances(self, name: str) -> tuple[tuple[Any, ...], ...]:
+        """What a message is made of besides its call."""
+        app = self._plugin.app
+        changed, *given = app.conf.maps
+        task = app.tasks[name]
+        return (
+            (app.conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            (*given, *changed, *changed.values()),
+            (*app.amqp.queues, *app.amqp.queues.values()),
+        )
+
+    def _learn(self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Template | None:
+        """Have Celery make the call once for a batch that is never stored."""
+        dry = batch.Batch(self._plugin)
+        with dry.gathering():
+            make()
+        if len(dry.gathered) != 1 or _has_moments(dry.gathered[0].job):
+            return None
+        return Template.of(self._plugin, dry.gathered[0], args, kwargs, iter(new_id, None))
+
+    def _enqueue(self, job: NewJob, ignore_result: bool) -> Enqueued:
+        """Store a job, and make its message while the database works."""
+        from celery_jobs.store.enqueue import enqueue
+
+        sender = sender_of(self._plugin)
+        with self._plugin.app.producer_or_acquire() as producer, producer.connection._reraise_as_library_errors():
+            ready = _Ready(sender, producer, job)
+            enqueued = enqueue(self._plugin.db, job, meanwhile=ready.make)
+            emit(Kind.ENQUEUED, job, attempt_number=1)
+            announced = ignore_result or sender.announce_result(job.task_id, producer)
+            if enqueued.sent_at is not None and not (announced and ready.send()):
+                sender.note_unsent([enqueued])
+        return enqueued
+
+
+class _Ready:
+    """The message of a job that is due at once."""
+
+    def __init__(self, sender: Sender, producer: Producer, job: NewJob) -> None:
+        from celery_jobs.store.rows import Enqueued
+
+        self._sender = sender
+        self._producer = producer
+        self._outgoing = batch.outgoing(job, Enqueued(job.id, job.task_id))
+        self._ahead: Ahead | None = None
+
+    def make(self) -> None:
+        """Make it, as far as it can be made without the broker; raises nothing: `send` does."""
+        with suppress(Exception):
+            self._ahead = self._made()
+            self._ahead.make()
+
+    def send(self) -> bool:
+        """Send it; False where the broker failed."""
+        ahead = self._ahead or self._made()
+        return self._sender.publish(self._producer, self._outgoing.message.body, ahead, **ahead.options)
+
+    def _made(self) -> Ahead:
+        return Ahead(self._producer, *self._sender.message(self._producer, self._outgoing))
+
+
+def _is_plain(said: Mapping[str, Any]) -> bool:
+    """Whether options hold for any call like it; what is left out and what is None may be two things to Celery."""
+    return all(
+        option in _SAME and type(value) in _PLAIN if value is not None else option in _SAME or option in _UNSAID
+        for option, value in said.items()
+    )
+
+
+def _same(before: Iterable[Any], now: Iterable[Any]) -> bool:
+    """Whether they are the very same objects; comparing some of them would take long, or raise."""
+    before, now = tuple(before), tuple(now)
+    return len(before) == len(now) and all(map(is_, before, now))
+
+
+def _has_moments(job: NewJob) -> bool:
+    """Whether its messages say a time, which is another for each."""
+    return any(moment not in (None, 0) for moment in (job.scheduled_at, job.delay, job.expires_at, job.expires_in))
