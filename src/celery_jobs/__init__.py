@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         RetryAfter,
         SchemaOutdated,
         StoreUnavailable,
+        UnknownQueue,
         WaitTimeout,
     )
     from celery_jobs.events import Event, subscribe, unsubscribe
@@ -94,6 +95,7 @@ _HOMES = {
         "RetryAfter",
         "SchemaOutdated",
         "StoreUnavailable",
+        "UnknownQueue",
         "WaitTimeout",
     ),
     "events": (
@@ -164,6 +166,7 @@ __all__ = [
     "Run",
     "SchemaOutdated",
     "StoreUnavailable",
+    "UnknownQueue",
     "WaitTimeout",
     "install",
     "subscribe",

@@ -33,6 +33,7 @@ __all__ = [
     "RetryAfter",
     "SchemaOutdated",
     "StoreUnavailable",
+    "UnknownQueue",
     "WaitTimeout",
 ]
 
@@ -123,6 +124,18 @@ class JobDeadLettered(JobsError):
 
 class JobUntold(JobsError):
     """The run's end could not be told to Celery yet, whose result store is away; it cannot be deleted before."""
+
+
+class UnknownQueue(JobsError, LookupError):
+    """No app, job or worker knows a queue of this name; nothing was changed.
+
+    `queue`: the name.
+    """
+
+    def __init__(self, queue: str, near: list[str]) -> None:
+        self.queue = queue
+        hint = f"did you mean {near[0]}?" if near else "name it in jobs_queues if its first job is still to come"
+        super().__init__(f"nobody knows a queue {queue!r}; {hint}")
 
 
 class WaitTimeout(JobsError, TimeoutError):

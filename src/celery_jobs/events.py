@@ -43,6 +43,8 @@ class Kind(StrEnum):
     CALLBACK_FAILED = "job.callback_failed"
     PURGED = "job.purged"
     DELETED = "job.deleted"
+    QUEUE_PAUSED = "queue.paused"
+    QUEUE_RESUMED = "queue.resumed"
     ALERT_SENT = "alert.sent"
     ALERT_FAILED = "alert.failed"
     WORKER_STARTED = "worker.started"
@@ -64,6 +66,8 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.UNTOLD: ("error",),
     Kind.CALLBACK_SENT: ("status", "duration_ms"),
     Kind.CALLBACK_FAILED: ("error", "tries", "again_in"),
+    Kind.QUEUE_PAUSED: ("until", "by", "reason"),
+    Kind.QUEUE_RESUMED: ("sent",),
     Kind.ALERT_SENT: ("dead_letters",),
     Kind.ALERT_FAILED: ("dead_letters", "error", "again_in"),
     Kind.WORKER_STARTED: ("database",),
@@ -72,7 +76,7 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.SERVICE_FAILED: ("service", "error"),
     Kind.STORE_UNAVAILABLE: ("error",),
 }
-"""What an event of a kind has beside its job: `scheduled_at` a moment; `handled`, `dead_letters`, `status`,
+"""What an event of a kind has beside its job: `scheduled_at` a moment; `handled`, `sent`, `dead_letters`, `status`,
 `duration_ms`, `tries` and `again_in` (seconds, None: never) numbers; the others texts.
 
 `error` is masked as `jobs_redact` says, and None where nothing was said.

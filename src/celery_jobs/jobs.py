@@ -13,8 +13,9 @@ from celery_jobs.callbacks import ended_attempt
 from celery_jobs.errors import AmbiguousId, JobNotFound
 from celery_jobs.ids import parse_id
 from celery_jobs.plugin import plugin_of
+from celery_jobs.queues import Queues
 from celery_jobs.runs import Page, Run, make_run, masked
-from celery_jobs.store import callbacks, invariants, reads, stats
+from celery_jobs.store import callbacks, invariants, reads
 from celery_jobs.store.filters import Filter
 from celery_jobs.waiting import wait_for_end
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from celery_jobs.runs import EnqueueOutcome
     from celery_jobs.store.filters import Where
     from celery_jobs.store.rows import Job
-    from celery_jobs.store.stats import ErrorGroup, QueueStats
     from celery_jobs.what_if import WhatIf
 
 __all__ = ["Jobs"]
@@ -43,7 +43,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs:
+class Jobs(Queues):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in
@@ -247,15 +247,6 @@ class Jobs:
         first, _ = next(selection.batches(after, 5), ([], ""))
         chains = reads.runs_of(self._plugin.db, first)
         return Preview(selection.matched, tuple(make_run(self._masked(chain)) for chain in chains), at)
-
-    def queues(self, window: float = 3600) -> List[QueueStats]:
-        """What each queue holds now, and what ended in it within the last `window` seconds."""
-        return stats.queue_stats(self._plugin.db, window, self._plugin.settings.queues)
-
-    def error_groups(self, limit: int = 20) -> List[ErrorGroup]:
-        """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
-        groups = stats.error_groups(self._plugin.db, limit)
-        return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
 
     def what_if(
         self, since: datetime | float = 604_800, queue: str | None = None, within: float = 60, limit: int = 100_000

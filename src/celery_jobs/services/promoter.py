@@ -31,9 +31,10 @@ class Promoter(Service):
 
     def run_once(self) -> int:
         """Send what is due; gives how many jobs went out."""
-        return sum(self._promote(queue) for queue in sends.unsent_queues(self.plugin.db))
+        return sum(self.promote(queue) for queue in sends.unsent_queues(self.plugin.db))
 
-    def _promote(self, queue: str) -> int:
+    def promote(self, queue: str) -> int:
+        """Send what is due of one queue; gives how many jobs went out."""
         # At most one batch ahead of its time: a million due in one minute would all wait in workers' memory.
         limit, ahead = self.settings.promote_batch, self.settings.promote_ahead
         sent, batch = 0, limit
