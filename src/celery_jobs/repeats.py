@@ -20,7 +20,6 @@ from celery_jobs.ids import new_id
 from celery_jobs.publisher import published_by
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
-from celery_jobs.template import Template, makes_as_ever
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.sending import Sender
     from celery_jobs.store.rows import Enqueued, NewJob
+    from celery_jobs.template import Template
 
 __all__ = ["Repeats"]
 
@@ -109,6 +109,8 @@ class Repeats:
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], said: dict[str, Any], make: Callable[[], Any]
     ) -> Template | None:
         """The template of such calls: there is none before the second, nor where they could not be copies."""
+        from celery_jobs.template import makes_as_ever
+
         if not self._is_seam() or not makes_as_ever(self._plugin, name):
             return None
         like = (os.getpid(), name, tuple(said.items()), tuple(map(type, said.values())))
@@ -137,6 +139,8 @@ class Repeats:
 
     def _learn(self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Template | None:
         """Have Celery make the call once for a batch that is never stored."""
+        from celery_jobs.template import Template
+
         dry = batch.Batch(self._plugin)
         with dry.gathering():
             make()

@@ -32,7 +32,7 @@ class Complete:
 
 
 def test_commands_and_options_are_completed(complete: Complete) -> None:
-    assert complete("re") == ["replay", "reap"]
+    assert complete("re") == ["replay", "resume", "reap"]
     assert complete("dlq", "p") == ["purge"]
     assert complete("replay", "--dr") == ["--dry-run"]
 

@@ -111,7 +111,7 @@ def test_a_copy_is_what_celery_makes(
         connection.execute(jobs.delete())
         connection.execute(messages.delete())
     broker.clear()
-    monkeypatch.setattr(repeats, "makes_as_ever", lambda plugin, name: False)
+    monkeypatch.setattr("celery_jobs.template.makes_as_ever", lambda plugin, name: False)
     assert call_all() == copies
     assert len(copies[0]) == 2 + len(ARGUMENTS)
 
