@@ -41,18 +41,24 @@ def merged(notes: Iterable[tuple[str, Outcome]]) -> dict[str, Outcome]:
     return outcomes
 
 
-def suspects(bare: Outcomes, ours: Outcomes, deselected: Collection[str]) -> set[str]:
-    """Tests whose outcome is not as it should be, to be run once more before they are judged."""
-    return set(_worse(bare, ours, deselected)) | set(_superfluous(ours, deselected))
+def suspects(bare: Outcomes, ours: Outcomes, deselected: Collection[str], races: Collection[str] = ()) -> set[str]:
+    """Tests whose outcome is not as it should be, to be run once more before they are judged.
+
+    `races`: those deselected that may pass.
+    """
+    return set(_worse(bare, ours, deselected)) | (set(_superfluous(ours, deselected)) - set(races))
 
 
 def judge(
-    first: tuple[Outcomes, Outcomes], again: tuple[Outcomes, Outcomes] | None, deselected: Collection[str]
+    first: tuple[Outcomes, Outcomes],
+    again: tuple[Outcomes, Outcomes] | None,
+    deselected: Collection[str],
+    races: Collection[str] = (),
 ) -> Verdict:
     """Judge two pairs of bare outcomes and ours: of all tests, and of those suspects that were run again."""
     bare, ours = first
-    doubted = suspects(bare, ours, deselected)
-    sure = doubted if again is None else doubted & suspects(*again, deselected)
+    doubted = suspects(bare, ours, deselected, races)
+    sure = doubted if again is None else doubted & suspects(*again, deselected, races)
     failed = set(_failed(bare)) | (set() if again is None else doubted & set(_failed(again[0])))
     return Verdict(
         defects=sorted(sure - set(deselected)),

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # Some tests count on a worker that a test before them has started: alone they would wait for ever.
         if os.environ.get(WORKER) and isinstance(item, pytest.Function):
             item.fixturenames.append("celery_session_worker")
-        note(test=item.nodeid, outcome="missing", flaky=item.get_closest_marker("flaky") is not None)
+        note(test=item.nodeid, outcome="missing")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -52,8 +52,6 @@ class Ran:
     texts: dict[str, str]
     """What pytest says of each failure."""
     seconds: float
-    flaky: frozenset[str] = frozenset()
-    """What Celery marks as flaky, to be run up to five times more."""
     rows: int = 0
     faults: list[str] = field(default_factory=list)
     """What is wrong beside its tests."""
@@ -92,12 +90,12 @@ class Bench:
             if url is not None:
                 env[installed.SETTINGS] = json.dumps({**part.suite.settings, "jobs_database_url": url})
             faults = self._pytest(folder, url is not None, env, part.tests or [part.suite.path])
-        outcomes, texts, flaky = _read(folder / "outcomes")
+        outcomes, texts = _read(folder / "outcomes")
         rows = 0
         if url is not None:
             rows, broken = _look_at(url, part.suite.has_worker)
             faults += broken
-        return Ran(outcomes, texts, time.monotonic() - started, flaky, rows, faults)
+        return Ran(outcomes, texts, time.monotonic() - started, rows, faults)
 
     def _database(self, part: Part, folder: Path) -> str:
         """As production has it where a worker runs; the unit tests allow no thread of a driver's or a watch's."""
@@ -146,16 +144,15 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _read(file: Path) -> tuple[dict[str, Outcome], dict[str, str], frozenset[str]]:
-    """Outcomes, failures, and the flaky tests, each of a test's notes considered."""
+def _read(file: Path) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """Outcomes and failures, each of a test's notes considered."""
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     notes: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("\n")]
     texts: dict[str, str] = {}
     for note in notes:
         if "text" in note:  # a failed subtest says why, its test only that it has one
             texts[note["test"]] = texts.get(note["test"], "") + note["text"] + "\n"
-    flaky = frozenset(note["test"] for note in notes if note.get("flaky"))
-    return merged((note["test"], note["outcome"]) for note in notes), texts, flaky
+    return merged((note["test"], note["outcome"]) for note in notes), texts
 
 
 def _look_at(url: str, whole: bool) -> tuple[int, list[str]]:

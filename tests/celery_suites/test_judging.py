@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.celery_suites.deselected import DESELECTED, parse
+from tests.celery_suites.deselected import DESELECTED, RACES, parse
 from tests.celery_suites.judging import Verdict, judge, merged, suspects
 from tests.celery_suites.report import SuiteReport, table
 from tests.celery_suites.running import Ran
@@ -56,6 +56,12 @@ def test_a_deselected_test_may_fail_and_may_not_pass() -> None:
     assert judged("passed", "failed", listed=True) == Verdict([], [], [], [], [])
     assert judged("passed", "passed", listed=True).superfluous == [T]
     assert judged("passed", "passed", ("passed", "failed"), listed=True).wavering == [T]
+
+
+@pytest.mark.parametrize("ours", ["passed", "failed"])
+def test_a_race_may_end_either_way(ours: Outcome) -> None:
+    assert judge(({T: "passed"}, {T: ours}), None, [T], [T]) == Verdict([], [], [], [], [])
+    assert DESELECTED.keys() > RACES
 
 
 def test_a_deselected_test_that_celery_does_not_have_is_named() -> None:
