@@ -28,6 +28,11 @@ class Breaker:
         self._open_until = self._clock() + self.interval
         return True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether everybody may try; unlike `allows` it is asked by who does not try."""
+        return self._open_until is None
+
     def failed(self) -> None:
         """Open."""
         self._open_until = self._clock() + self.interval

@@ -96,13 +96,13 @@ class Repeats:
         return result
 
     def _is_called(self) -> bool:
-        """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker seems to be up."""
+        """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker is up, as far as is known."""
         return (
             execution.current() is None
             and submission_here.get() is None
             and batch.current(self._plugin) is None
             and published_by(self._plugin.app, None) == _NOT_A_STEP
-            and sender_of(self._plugin).breaker.allows()
+            and sender_of(self._plugin).breaker.is_closed  # the one that may try once it has failed is Celery's to make
         )
 
     def _template(
@@ -120,8 +120,7 @@ class Repeats:
             self._kinds[like] = _Kind(now)
             return None
         if not kind.is_learned:
-            kind.template = self._learn(args, kwargs, make)
-            kind.is_learned = True
+            self._learn(kind, args, kwargs, make)
         return kind.template
 
     def _circumstances(self, name: str) -> tuple[tuple[Any, ...], ...]:
@@ -135,14 +134,16 @@ class Repeats:
             (*app.amqp.queues, *app.amqp.queues.values()),
         )
 
-    def _learn(self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Template | None:
+    def _learn(self, kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> None:
         """Have Celery make the call once for a batch that is never stored."""
         dry = batch.Batch(self._plugin)
         with dry.gathering():
             make()
-        if len(dry.gathered) != 1 or _has_moments(dry.gathered[0].job):
-            return None
-        return Template.of(self._plugin, dry.gathered[0], args, kwargs, iter(new_id, None))
+        if not all(entry.job.send for entry in dry.gathered):  # the broker has just failed
+            return
+        if len(dry.gathered) == 1 and not _has_moments(dry.gathered[0].job):
+            kind.template = Template.of(self._plugin, dry.gathered[0], args, kwargs, iter(new_id, None))
+        kind.is_learned = True
 
     def _enqueue(self, job: NewJob, ignore_result: bool) -> Enqueued:
         """Store a job, and make its message while the database works."""

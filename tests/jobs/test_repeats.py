@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -329,6 +330,33 @@ def test_without_a_broker_it_waits_unsent(
     query = select(jobs.c.sent_at).where(jobs.c.id.in_([r.job_id for r in (result, later)]))
     with db.reading() as connection:
         assert connection.execute(query).scalars().all() == [None, None]
+
+
+@pytest.mark.parametrize("known", [0, 1, 4], ids=["new", "to be learned", "copied"])
+def test_one_of_them_tries_a_broker_that_has_failed(
+    app: Celery, db: Database, broker: Broker, known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = sender_of(plugin_of(app)).breaker
+    call(app, known)
+    breaker.failed()
+    monkeypatch.setattr(breaker, "_clock", lambda: time.monotonic() + breaker.interval + 1)
+    call(app)
+    assert breaker.is_closed
+    call(app, 3)
+    assert broker.count() == count(db) == known + 4
+
+
+def test_what_is_learned_as_the_broker_fails_is_not_kept(
+    app: Celery, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = sender_of(plugin_of(app)).breaker
+    call(app)
+    with monkeypatch.context() as patch:
+        patch.setattr(breaker, "allows", lambda: False)  # another thread's call has just failed
+        call(app)
+    assert broker.count() == 1
+    call(app, 3)
+    assert broker.count() == 4
 
 
 def test_a_paused_queue_keeps_it(app: Celery, doors: Jobs, db: Database, broker: Broker) -> None:
