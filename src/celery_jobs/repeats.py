@@ -109,8 +109,8 @@ class Repeats:
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], said: dict[str, Any], make: Callable[[], Any]
     ) -> Template | None:
         """The template of such calls: there is none before the second, nor where they could not be copies."""
-        if not self._is_seam() or not makes_as_ever(self._plugin, name):
-            return None
+        if self._plugin.app.conf.task_send_sent_event or not self._is_seam() or not makes_as_ever(self._plugin, name):
+            return None  # Celery also tells of each, or hands each to somebody else
         like = (os.getpid(), name, tuple(said.items()), tuple(map(type, said.values())))
         now = self._circumstances(name)
         kind = self._kinds.get(like)

@@ -219,6 +219,20 @@ def test_what_stands_in_for_the_senders_of_celery_sees_each_call(
     assert seen == [ADD] * 8
 
 
+def test_those_who_listen_to_events_hear_of_each(app: Celery, made: list[str]) -> None:
+    call(app, 3)
+    app.conf.task_send_sent_event = True
+    heard: list[str] = []
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"task-sent": lambda event: heard.append(event["uuid"])})
+        with receiver.consumer_context():
+            results = call(app, 4)
+            for _ in results:
+                connection.drain_events(timeout=20)
+    assert heard == [result.id for result in results]
+    assert len(made) == 6
+
+
 def test_a_router_sees_each_call(new_app: Callable[..., Celery], made: list[str]) -> None:
     def route(name: str, args: Any, *_: Any, **__: Any) -> dict[str, str]:
         return {"queue": f"q{args[0]}"}
