@@ -96,13 +96,13 @@ class Repeats:
         return result
 
     def _is_called(self) -> bool:
-        """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker is up, as far as is known."""
+        """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker seems to be up."""
         return (
             execution.current() is None
             and submission_here.get() is None
             and batch.current(self._plugin) is None
             and published_by(self._plugin.app, None) == _NOT_A_STEP
-            and sender_of(self._plugin).breaker.is_closed  # the one that may try once it has failed is Celery's to make
+            and sender_of(self._plugin).breaker.is_closed  # to ask `allows` would take the turn of who tries
         )
 
     def _template(

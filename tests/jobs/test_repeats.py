@@ -14,7 +14,7 @@ from celery._state import _task_stack
 from kombu import Queue
 from sqlalchemy import select
 
-from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnavailable, publishing, repeats
+from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnavailable, publishing, repeats, sending
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
 from celery_jobs.recording import read_wire
@@ -278,6 +278,24 @@ def test_each_thread_has_its_own_replies(app: Celery, broker: Broker) -> None:
     assert {oid: replies.count(oid) for oid in oids} == {oid: 20 * oids.count(oid) for oid in oids}
     assert set(broker.jobs().values()) == {1}
     assert len(broker.jobs()) == 83
+
+
+def test_each_thread_makes_the_queue_of_its_replies(
+    new_app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ throws a reply away that comes before there is one."""
+    app = new_app(result_backend="rpc://")
+    declared: list[str] = []
+    monkeypatch.setattr(sending, "_declare_replies", lambda backend, _: declared.append(backend.oid))
+
+    def first() -> str:
+        call(app)
+        return str(app.thread_oid)
+
+    call(app, 3)
+    with ThreadPoolExecutor(1) as thread:
+        oid = thread.submit(first).result()
+    assert declared == [app.thread_oid] * 3 + [oid]
 
 
 def test_a_task_that_expires_has_celery_say_when(app: Celery, made: list[str]) -> None:
