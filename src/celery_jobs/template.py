@@ -99,14 +99,15 @@ class Template:
     def __init__(self, plugin: Plugin, made: Gathered, serializer: str, ids: Iterator[str]) -> None:
         self._plugin = plugin
         self._ids = ids
-        self._made = made
+        self._task_id = made.job.task_id
+        self._wants_result = made.wants_result
         self._oid = plugin.app.thread_oid
         self._serializer = serializer
         self._reprs = reprs_of(plugin, str(made.job.task))
         self._gaps, self._headers = _with_gaps(made.job.message.headers)
         # As dataclasses.replace does it, but without asking for each field again.
-        self._message = _fields_of(made.job.message)
-        self._job = _fields_of(made.job)
+        self._message = _fields_of(made.job.message, "body")
+        self._job = _fields_of(made.job, "message")
 
     @classmethod
     def of(
@@ -143,11 +144,11 @@ class Template:
             "message": Message(**message),
             "idempotency_key": idempotency_key,
         }
-        return Gathered(NewJob(**job), _accept, _settle, self._made.wants_result)
+        return Gathered(NewJob(**job), _accept, _settle, self._wants_result)
 
     def _properties_with(self, task_id: str) -> str:
         """Of a reply, `correlation_id` and `reply_to`: the latter is another in each thread."""
-        properties: str = self._message["properties"].replace(self._made.job.task_id, task_id)
+        properties: str = self._message["properties"].replace(self._task_id, task_id)
         return properties.replace(self._oid, self._plugin.app.thread_oid)
 
     def _headers_with(self, task_id: str, argsrepr: str, kwargsrepr: str) -> str:
@@ -165,8 +166,9 @@ def _with_gaps(text: str) -> tuple[list[str], list[str]]:
     return [name for name in marked if name in marks], re.split(gaps, json.dumps(marked))
 
 
-def _fields_of(made: Any) -> dict[str, Any]:
-    return {field.name: getattr(made, field.name) for field in fields(made)}
+def _fields_of(made: Any, large: str) -> dict[str, Any]:
+    """All but the one that is large, which each copy has of its own."""
+    return {field.name: getattr(made, field.name) for field in fields(made) if field.name != large}
 
 
 def _accept(enqueued: Enqueued) -> None:

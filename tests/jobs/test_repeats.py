@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ import pytest
 from celery import signals
 from celery._state import _task_stack
 from kombu import Queue
+from kombu.utils import json as kombu_json
 from sqlalchemy import select
 
 from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnavailable, publishing, repeats, sending
+from celery_jobs.batch import Gathered
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
 from celery_jobs.recording import read_wire
@@ -125,6 +128,42 @@ def test_its_result_is_that_of_the_job(app: Celery, doors: Jobs, broker: Broker,
     assert broker.jobs() == {run.id: 1 for run in runs}
     told = {(r.deduplicated, r.payload_mismatch, bool(r.ignored), type(r)) for r in results}
     assert told == {(False, False, ignored, type(results[0])) for ignored in (False, True)}
+
+
+def test_what_a_call_enqueues_beside_itself_is_kept(app: Celery, db: Database, broker: Broker) -> None:
+    """What its result, or the serializer of its arguments, enqueues."""
+    other = app.tasks["jobs.total"]
+
+    class Telling(app.AsyncResult):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            other.delay([1])
+
+    for _ in range(4):
+        app.send_task(ADD, (1,), result_cls=Telling)
+    assert count(db) == broker.count() == 8
+
+
+def test_arguments_that_can_be_read_but_once_are_read_once(
+    new_app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in ("_encoders", "_decoders"):
+        monkeypatch.setattr(kombu_json, known, dict(getattr(kombu_json, known)))
+    kombu_json.register_type(type(iter([])), "list", list, list)
+    app = new_app(accept_content=["json"])
+    results = [app.tasks[ADD].delay(iter([n])) for n in range(4)]
+    shown = [Jobs(app).arguments(r.job_id).args for r in results]
+    assert shown == [([n],) for n in range(4)]
+
+
+def test_of_the_call_that_was_learned_nothing_large_stays(app: Celery) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(type(thing) is Gathered for thing in gc.get_objects())
+
+    before = kept()
+    call(app, 3)
+    assert kept() == before
 
 
 def test_a_call_by_name_is_copied_too(app: Celery, doors: Jobs, made: list[str]) -> None:
