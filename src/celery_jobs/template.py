@@ -179,8 +179,9 @@ _settle = _accept
 
 
 def _serializer_of(made: NewJob) -> str | None:
-    name: str | None = registry.type_to_name.get(made.message.content_type)
-    return name
+    """The serializer of a message; None where several have its content type, and may differ in other arguments."""
+    named = [name for name, codec in registry._encoders.items() if codec.content_type == made.message.content_type]
+    return named[0] if len(named) == 1 else None
 
 
 def _under_its_id(copy: NewJob, made: NewJob) -> NewJob:
@@ -215,6 +216,8 @@ def makes_as_ever(plugin: Plugin, name: str) -> bool:
         and name != HTTP_TASK
         and app.current_worker_task is None
         and not any(signal.receivers for signal in _SIGNALS)
+        and type(app.amqp.router) is routes.Router
+        and is_own(routes.Router.route, routes)
         and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
         and type(app.amqp) is amqp.AMQP
         and app.amqp.create_task_message == app.amqp.as_task_v2
