@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import signals
 from celery._state import _task_stack
+from celery.utils.saferepr import saferepr
 from kombu import Queue
 from kombu.utils import json as kombu_json
 from sqlalchemy import select
@@ -212,6 +213,16 @@ def test_a_forked_process_remembers_nothing(app: Celery, made: list[str], monkey
         patch.setattr(repeats, "os", SimpleNamespace(getpid=lambda: 4321))
         call(app, 3)
     assert len(made) == 4
+
+
+def test_the_texts_of_arguments_are_as_long_as_the_app_says(app: Celery, broker: Broker, made: list[str]) -> None:
+    call(app, 3)
+    app.amqp.kwargsrepr_maxsize = 50
+    results = [app.tasks[ADD].delay("x" * 90, y="x" * 90), app.tasks[ADD].apply_async(("x" * 90,), {"y": "x" * 90})]
+    texts = {m["headers"]["id"]: (m["headers"]["argsrepr"], m["headers"]["kwargsrepr"]) for m in broker.messages()}
+    expected = saferepr(("x" * 90,), 1024), saferepr({"y": "x" * 90}, 50)
+    assert [texts[result.id] for result in results] == [expected, expected]
+    assert len(made) == 2
 
 
 def test_an_eager_app_runs_the_task(app: Celery) -> None:
