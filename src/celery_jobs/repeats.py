@@ -83,7 +83,7 @@ class Repeats:
         args, kwargs = () if args is None else args, {} if kwargs is None else kwargs
         if type(args) is not tuple or type(kwargs) is not dict or not _is_plain(said) or not self._is_called():
             return None
-        kind = self._kind(name, said)
+        kind = self._kind(name, options.get("task_type") is None, said)
         if kind is None:
             return None
         if not kind.is_learned:
@@ -110,11 +110,14 @@ class Repeats:
             and sender_of(self._plugin).breaker.is_closed  # to ask `allows` would take the turn of who tries
         )
 
-    def _kind(self, name: str, said: dict[str, Any]) -> _Kind | None:
-        """What is known of such calls: nothing at the first, nor where they could not be copies."""
+    def _kind(self, name: str, by_name: bool, said: dict[str, Any]) -> _Kind | None:
+        """What is known of such calls: nothing at the first, nor where they could not be copies.
+
+        `by_name`: Celery then looks up the options of the task.
+        """
         if self._plugin.app.conf.task_send_sent_event or not self._is_seam() or not makes_as_ever(self._plugin, name):
             return None  # Celery also tells of each, or hands each to somebody else
-        like = (os.getpid(), name, tuple(said.items()), tuple(map(type, said.values())))
+        like = (os.getpid(), name, by_name, tuple(said.items()), tuple(map(type, said.values())))
         now = self._circumstances(name)
         kind = self._kinds.get(like)
         if kind is None or not all(map(_same, kind.circumstances, now)):
@@ -126,11 +129,12 @@ class Repeats:
 
     def _circumstances(self, name: str) -> tuple[tuple[Any, ...], ...]:
         """What a message is made of besides its call."""
-        app = self._plugin.app
-        changed, *given = app.conf.maps
+        app, conf = self._plugin.app, self._plugin.app.conf
+        changed, *given = conf.maps
         task = app.tasks[name]
         return (
-            (app.conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            (conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            (conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call, also of an object that has changed
             (*given, *changed, *changed.values()),
             (*app.amqp.queues, *app.amqp.queues.values()),
         )

@@ -21,6 +21,7 @@ from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnav
 from celery_jobs.batch import Gathered
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
+from celery_jobs.publisher import published_by
 from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender, sender_of
 from celery_jobs.store.tables import jobs, messages
@@ -204,6 +205,24 @@ def test_what_a_call_depends_on_is_not_remembered(
     assert len(made) == 4
     if change is _task:
         assert {doors.get(r.job_id).max_attempts for r in results} == {1}
+
+
+def test_an_object_with_settings_may_change(app: Celery, doors: Jobs, made: list[str]) -> None:
+    """As those of Django do in its tests."""
+    settings = SimpleNamespace(task_default_queue="here")
+    app.conf.add_defaults(settings)
+    before = call(app, 4)
+    settings.task_default_queue = "there"
+    after = call(app, 4)
+    assert [doors.get(result.job_id).queue for result in before + after] == ["here"] * 4 + ["there"] * 4
+
+
+def test_what_celery_looks_up_of_a_task_is_not_what_it_is_given(app: Celery, doors: Jobs) -> None:
+    @app.task(name="typed", queue="mail", shared=False)
+    def typed() -> None: ...
+
+    results = [app.send_task("typed", **options) for options in 3 * [{}] + 3 * [{"task_type": typed}]]
+    assert [doors.get(result.job_id).queue for result in results] == ["mail"] * 3 + ["celery"] * 3
 
 
 def test_a_forked_process_remembers_nothing(app: Celery, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,10 +451,16 @@ def test_what_is_learned_as_the_broker_fails_is_not_kept(
     app: Celery, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaker = sender_of(plugin_of(app)).breaker
+
+    def fail(*who: Any) -> Any:
+        breaker.failed()  # as another thread's call does
+        return published_by(*who)
+
     call(app)
     with monkeypatch.context() as patch:
-        patch.setattr(breaker, "allows", lambda: False)  # another thread's call has just failed
+        patch.setattr(publishing, "published_by", fail)
         call(app)
+    breaker.succeeded()
     assert broker.count() == 1
     call(app, 3)
     assert broker.count() == 4
