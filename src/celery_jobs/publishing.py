@@ -135,11 +135,12 @@ class RecordingProducer:
                 options["priority"] = priority
 
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
-        running = execution.current()
+        running, breaker = execution.current(), sender_of(self._plugin).breaker
+        sent_later = batch.current(self._plugin) is not None or submission.options.session is not None
         more: dict[str, Any] = {
             **published_by(self._plugin.app, None if running is None else running.job.original_id),
             "priority": self._priority(options, submission),
-            "send": sender_of(self._plugin).breaker.allows(),
+            "send": breaker.would_allow if sent_later else breaker.allows(),
         }
         if submission.own_id == wire.task_id:
             more["id"] = wire.task_id
