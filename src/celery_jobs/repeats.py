@@ -131,10 +131,10 @@ class Repeats:
         """What a message is made of besides its call."""
         app, conf = self._plugin.app, self._plugin.app.conf
         changed, *given = conf.maps
-        task = app.tasks[name]
+        task = self._plugin.task(name)
         return (
             (conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
-            (conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call, also of an object that has changed
+            (conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call
             (*given, *changed, *changed.values()),
             (*app.amqp.queues, *app.amqp.queues.values()),
         )

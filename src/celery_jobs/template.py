@@ -212,7 +212,7 @@ def makes_as_ever(plugin: Plugin, name: str) -> bool:
     app = plugin.app
     send_task = getattr(app.send_task, "__wrapped__", None)
     return (
-        name in app.tasks
+        plugin.task(name) is not None
         and name != HTTP_TASK
         and app.current_worker_task is None
         and not any(signal.receivers for signal in _SIGNALS)

@@ -25,6 +25,7 @@ from celery_jobs.publisher import published_by
 from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender, sender_of
 from celery_jobs.store.tables import jobs, messages
+from tests.apps import make_app
 from tests.jobs.conftest import ADD, Broker, count, pause
 from tests.jobs.test_templates import ARGUMENTS, stored
 from tests.servers.databases import BOTH
@@ -172,6 +173,19 @@ def test_a_call_by_name_is_copied_too(app: Celery, doors: Jobs, made: list[str])
     results = [app.send_task(ADD, (n,), priority=3) for n in range(5)]
     assert len(made) == 2
     assert [doors.arguments(r.job_id).args for r in results] == [(n,) for n in range(5)]
+
+
+def test_a_call_of_an_unknown_task_leaves_the_app_unfinished(
+    broker_url: str, database_url: str, broker: Broker
+) -> None:
+    """As Celery does; an app that may not be finished on the way would raise."""
+    app = make_app(broker_url, database_url)
+    for _ in range(3):
+        app.send_task("elsewhere")
+    assert not app.finalized
+    assert broker.count() == 3
+    plugin_of(app).db.dispose()
+    app.close()
 
 
 # What makes the next call another
