@@ -95,7 +95,7 @@ def test_it_is_kept_back_where_no_job_was_stored(
     def fails(*_: Any) -> None:
         raise StoreUnavailable("away")
 
-    def refuse(db: Any, new: Any, patient: bool, meanwhile: Callable[[], None]) -> None:
+    def refuse(*_: Any, meanwhile: Callable[[], None]) -> None:
         meanwhile()
         fails()
 

@@ -154,7 +154,7 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(job.queue)
         return message_of(self, producer, job)
 
-    monkeypatch.setattr(sending.Sender, "_message", note)
+    monkeypatch.setattr(sending.Sender, "message", note)
     return seen
 
 
