@@ -23,14 +23,13 @@ from celery_jobs.envelope import serialize
 from celery_jobs.ids import new_ids
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
-from celery_jobs.store.rows import Message, NewJob
 from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.store.rows import Enqueued
+    from celery_jobs.store.rows import Enqueued, NewJob
 
 __all__ = ["Template", "Templates", "makes_as_ever"]
 
@@ -123,6 +122,8 @@ class Template:
 
     def fill(self, args: Sequence[Any], kwargs: Mapping[str, Any], idempotency_key: str | None) -> Gathered:
         """The job of another call; raises PayloadNotSerializable and PayloadTooLarge."""
+        from celery_jobs.store.rows import Message, NewJob
+
         task_id = next(self._ids)
         args, kwargs = tuple(args), dict(kwargs)
         limit = self._plugin.settings.max_payload_bytes

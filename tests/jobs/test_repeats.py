@@ -137,7 +137,7 @@ def test_what_a_call_enqueues_beside_itself_is_kept(app: Celery, db: Database, b
     """What its result, or the serializer of its arguments, enqueues."""
     other = app.tasks["jobs.total"]
 
-    class Telling(app.AsyncResult):  # type: ignore[misc, name-defined]
+    class Telling(app.AsyncResult):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             other.delay([1])
@@ -235,7 +235,8 @@ def test_what_celery_looks_up_of_a_task_is_not_what_it_is_given(app: Celery, bro
     @app.task(name="typed", soft_time_limit=9, shared=False)
     def typed() -> None: ...
 
-    results = [app.send_task("typed", **options) for options in 3 * [{}] + 3 * [{"task_type": typed}]]
+    given: list[dict[str, Any]] = 3 * [{}] + 3 * [{"task_type": typed}]
+    results = [app.send_task("typed", **options) for options in given]
     limits = {message["headers"]["id"]: message["headers"]["timelimit"] for message in broker.messages()}
     assert [limits[result.id] for result in results] == 3 * [[None, 9]] + 3 * [[None, None]]
 
