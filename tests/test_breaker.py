@@ -63,3 +63,18 @@ def test_a_try_that_is_never_heard_of_lets_the_next_one_try_an_interval_later(br
     assert breaker.allows()
     clock.now += 5
     assert breaker.allows()
+
+
+def test_asking_takes_nobodys_turn(breaker: Breaker, clock: Clock) -> None:
+    assert breaker.is_closed
+    assert breaker.would_allow
+    breaker.failed()
+    assert not breaker.would_allow
+    clock.now += 5
+    assert not breaker.is_closed
+    assert breaker.would_allow
+    assert breaker.allows()
+    assert not breaker.would_allow
+    breaker.succeeded()
+    assert breaker.is_closed
+    assert breaker.would_allow

@@ -66,6 +66,12 @@ def test_what_celery_hands_over_is_kept_apart() -> None:
     assert json.loads(message.properties) == {"correlation_id": "t1", "reply_to": "r1", "priority": 3, "expiration": 60}
 
 
+@pytest.mark.parametrize("said", [{}, {"priority": None}, {"priority": 0}])
+def test_no_priority_at_all_is_kept(said: dict[str, Any]) -> None:
+    """Celery says None, and kombu takes what is not said for 0."""
+    assert properties_for(_outgoing(capture(BODY, said, LIMIT))) == said
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("transient", 1), ("persistent", 2), (1, 1), (2, 2), (None, None), ("other", None)]
 )

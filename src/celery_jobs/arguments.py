@@ -87,16 +87,19 @@ def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) ->
         return headers
     shown = _masked(plugin, task, body[0], body[1])
     reprs = {"argsrepr": (body[0], shown.args), "kwargsrepr": (body[1], shown.kwargs)}
-    return {**headers, **{name: _repr(plugin, headers[name], *values) for name, values in reprs.items()}}
+    return {**headers, **{name: _repr(plugin, name, headers[name], *values) for name, values in reprs.items()}}
 
 
 def reprs_of(plugin: Plugin, task: str) -> Callable[[tuple[Any, ...], dict[str, Any]], tuple[str, str]]:
     """What makes the same two texts of a task's calls, as Celery makes them of what is shown of each."""
-    size, levels = plugin.app.amqp.argsrepr_maxsize, plugin.app.conf.task_repr_maxlevels
+    amqp, levels = plugin.app.amqp, plugin.app.conf.task_repr_maxlevels
 
     def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
         shown = _masked(plugin, task, args, kwargs)
-        return _text(shown.args, size, levels), _text(shown.kwargs, size, levels)
+        return (
+            _text(shown.args, amqp.argsrepr_maxsize, levels),
+            _text(shown.kwargs, amqp.kwargsrepr_maxsize, levels),
+        )
 
     return make
 
@@ -113,9 +116,9 @@ def _text(value: Any, size: int, levels: int) -> str:
 _PLAIN = (int, bool, type(None))
 
 
-def _repr(plugin: Plugin, given: Any, value: Any, shown: Any) -> str:
+def _repr(plugin: Plugin, name: str, given: Any, value: Any, shown: Any) -> str:
     """The text that Celery would make of what is shown; a text of the caller's own is masked as any text."""
-    size, levels = plugin.app.amqp.argsrepr_maxsize, plugin.app.conf.task_repr_maxlevels
+    size, levels = getattr(plugin.app.amqp, f"{name}_maxsize"), plugin.app.conf.task_repr_maxlevels
     if given == saferepr(value, size, maxlevels=levels):
         return str(saferepr(shown, size, maxlevels=levels))
     return redact_text(str(given), plugin.settings.redacted)

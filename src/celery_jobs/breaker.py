@@ -28,6 +28,16 @@ class Breaker:
         self._open_until = self._clock() + self.interval
         return True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether everybody may try; unlike `allows` it is asked by who does not try."""
+        return self._open_until is None
+
+    @property
+    def would_allow(self) -> bool:
+        """Whether one may try, asked by who does not try yet: it takes nobody's turn."""
+        return self._open_until is None or self._clock() >= self._open_until
+
     def failed(self) -> None:
         """Open."""
         self._open_until = self._clock() + self.interval

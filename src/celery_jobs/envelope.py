@@ -81,11 +81,16 @@ def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
         content_encoding=content_encoding,
         compression=_known_compression(options.get("compression")),
         headers=json.dumps(options.get("headers") or {}),
-        properties=json.dumps({k: v for k, v in options.items() if k not in _NOT_PROPERTIES and v is not None}),
+        properties=json.dumps({k: v for k, v in options.items() if _is_property(k, v)}),
         exchange=exchange if isinstance(exchange, str) else exchange.name,
         routing_key=options.get("routing_key") or "",
         delivery_mode=_delivery_mode(options.get("delivery_mode")),
     )
+
+
+def _is_property(name: str, value: Any) -> bool:
+    """No priority at all is said by None: what says nothing of it gets kombu's 0."""
+    return name not in _NOT_PROPERTIES and (value is not None or name == "priority")
 
 
 def serialize(body: Any, serializer: str, limit: int) -> tuple[str, str, bytes]:

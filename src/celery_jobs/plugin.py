@@ -119,18 +119,18 @@ class Plugin:
         """
         if name.startswith("celery."):
             return False
-        task = self._task(name)
+        task = self.task(name)
         return bool(getattr(self._default_class if task is None else task, "is_job", False))
 
     def policy(self, task: str | None, queue: str, job: Level) -> Policy:
         """The retry policy of a job: job over task over queue (semantics.md section 3); raises ValueError."""
-        declared = getattr(self._task(task), "jobs_level", None) or Level()
+        declared = getattr(self.task(task), "jobs_level", None) or Level()
         return resolve(job, declared, self.settings.queue(queue).level)
 
-    def _task(self, name: str | None) -> Any:
-        """The registered task of a name, None where there is none; a registry of an app's own may have no `get`."""
+    def task(self, name: str | None) -> Any:
+        """The registered task of a name, None where there is none; it finalizes no app."""
         try:
-            return self.app._tasks[name]
+            return self.app._tasks[name]  # a registry of an app's own may have no `get`
         except KeyError:
             return None
 

@@ -10,6 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from celery.app import amqp as app_amqp
+
 from celery_jobs import batch, execution
 from celery_jobs.ahead import ahead_of, sent_with
 from celery_jobs.arguments import mask_reprs
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
 
 __all__ = ["install_seams"]
 
+_THIS = sys.modules[__name__]
+
 
 def install_seams(plugin: Plugin) -> None:
     """Put the seams of the producer's side into an app."""
     amqp = plugin.app.amqp
-    install_send_task(plugin, lambda: is_own(amqp.send_task_message, sys.modules[__name__]))
-    amqp._create_task_sender = _wrap_sender_factory(plugin, amqp._create_task_sender)
+    original = amqp._create_task_sender
+    install_send_task(plugin, lambda: is_own(original, app_amqp) and is_own(amqp.send_task_message, _THIS))
+    amqp._create_task_sender = _wrap_sender_factory(plugin, original)
     amqp.__dict__.pop("send_task_message", None)
 
 
@@ -130,11 +135,12 @@ class RecordingProducer:
                 options["priority"] = priority
 
     def _job(self, wire: Wire, message: Message, options: dict[str, Any], submission: Submission) -> NewJob:
-        running = execution.current()
+        running, breaker = execution.current(), sender_of(self._plugin).breaker
+        sent_later = batch.current(self._plugin) is not None or submission.options.session is not None
         more: dict[str, Any] = {
             **published_by(self._plugin.app, None if running is None else running.job.original_id),
             "priority": self._priority(options, submission),
-            "send": sender_of(self._plugin).breaker.allows(),
+            "send": breaker.would_allow if sent_later else breaker.allows(),
         }
         if submission.own_id == wire.task_id:
             more["id"] = wire.task_id

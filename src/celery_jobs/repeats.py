@@ -75,24 +75,29 @@ class Repeats:
     def enqueue(
         self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], make: Callable[[], Any]
     ) -> Any | None:
-        """Celery's result of a call that is a copy, stored and sent; None: the call is Celery's to make.
+        """Celery's result of a call that is a copy, or the pattern of copies, stored and sent; None: there are none.
 
-        `make` has Celery make it. Raises StoreUnavailable.
+        `make` has Celery make it. Raises StoreUnavailable, and what `make` raises.
         """
         said = {option: value for option, value in options.items() if option not in ("task_type", "result_cls")}
         args, kwargs = () if args is None else args, {} if kwargs is None else kwargs
         if type(args) is not tuple or type(kwargs) is not dict or not _is_plain(said) or not self._is_called():
             return None
-        template = self._template(name, args, kwargs, said, make)
-        if template is None:
+        kind = self._kind(name, options.get("task_type") is None, said)
+        if kind is None:
+            return None
+        if not kind.is_learned:
+            return self._learn(kind, args, kwargs, make)
+        if kind.template is None:
             return None
         try:
-            job = template.fill(args, kwargs, None).job
+            job = kind.template.fill(args, kwargs, None).job
         except InvalidJob:  # Celery's own way says it
             return None
+        enqueued = self._enqueue(job, bool(options.get("ignore_result")))
         result = (options.get("result_cls") or self._plugin.app.AsyncResult)(job.task_id)
         result.ignored = options.get("ignore_result")
-        Submission(enqueued=self._enqueue(job, bool(result.ignored))).tell(result)
+        Submission(enqueued=enqueued).tell(result)
         return result
 
     def _is_called(self) -> bool:
@@ -102,18 +107,19 @@ class Repeats:
             and submission_here.get() is None
             and batch.current(self._plugin) is None
             and published_by(self._plugin.app, None) == _NOT_A_STEP
-            and sender_of(self._plugin).breaker.allows()
+            and sender_of(self._plugin).breaker.is_closed  # to ask `allows` would take the turn of who tries
         )
 
-    def _template(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], said: dict[str, Any], make: Callable[[], Any]
-    ) -> Template | None:
-        """The template of such calls: there is none before the second, nor where they could not be copies."""
+    def _kind(self, name: str, by_name: bool, said: dict[str, Any]) -> _Kind | None:
+        """What is known of such calls: nothing at the first, nor where they could not be copies.
+
+        `by_name`: Celery then looks up the options of the task.
+        """
         from celery_jobs.template import makes_as_ever
 
-        if not self._is_seam() or not makes_as_ever(self._plugin, name):
-            return None
-        like = (os.getpid(), name, tuple(said.items()), tuple(map(type, said.values())))
+        if self._plugin.app.conf.task_send_sent_event or not self._is_seam() or not makes_as_ever(self._plugin, name):
+            return None  # Celery also tells of each, or hands each to somebody else
+        like = (os.getpid(), name, by_name, tuple(said.items()), tuple(map(type, said.values())))
         now = self._circumstances(name)
         kind = self._kinds.get(like)
         if kind is None or not all(map(_same, kind.circumstances, now)):
@@ -121,32 +127,38 @@ class Repeats:
                 self._kinds.clear()
             self._kinds[like] = _Kind(now)
             return None
-        if not kind.is_learned:
-            kind.template = self._learn(args, kwargs, make)
-            kind.is_learned = True
-        return kind.template
+        return kind
 
     def _circumstances(self, name: str) -> tuple[tuple[Any, ...], ...]:
         """What a message is made of besides its call."""
-        app = self._plugin.app
-        changed, *given = app.conf.maps
-        task = app.tasks[name]
+        app, conf = self._plugin.app, self._plugin.app.conf
+        changed, *given = conf.maps
+        task = self._plugin.task(name)
         return (
-            (app.conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            (conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            (conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call
             (*given, *changed, *changed.values()),
             (*app.amqp.queues, *app.amqp.queues.values()),
         )
 
-    def _learn(self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Template | None:
-        """Have Celery make the call once for a batch that is never stored."""
+    def _learn(self, kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Any:
+        """Celery's result of a call that it makes, of which the next ones are to be copies, stored and sent."""
         from celery_jobs.template import Template
 
-        dry = batch.Batch(self._plugin)
-        with dry.gathering():
-            make()
-        if len(dry.gathered) != 1 or _has_moments(dry.gathered[0].job):
-            return None
-        return Template.of(self._plugin, dry.gathered[0], args, kwargs, iter(new_id, None))
+        gathering = batch.Batch(self._plugin)
+        with gathering.gathering():
+            result = make()
+        made = gathering.gathered
+        if len(made) != 1 or _has_moments(made[0].job):
+            gathering.store(made)
+        else:
+            made[0].settle(self._enqueue(made[0].job, ignore_result=not made[0].wants_result))
+            if not made[0].job.send:  # the broker has just failed
+                return result
+            with suppress(InvalidJob):  # arguments that can be read but once
+                kind.template = Template.of(self._plugin, made[0], args, kwargs, iter(new_id, None))
+        kind.is_learned = True
+        return result
 
     def _enqueue(self, job: NewJob, ignore_result: bool) -> Enqueued:
         """Store a job, and make its message while the database works."""
@@ -157,9 +169,10 @@ class Repeats:
             ready = _Ready(sender, producer, job)
             enqueued = enqueue(self._plugin.db, job, meanwhile=ready.make)
             emit(Kind.ENQUEUED, job, attempt_number=1)
-            announced = ignore_result or sender.announce_result(job.task_id, producer)
-            if enqueued.sent_at is not None and not (announced and ready.send()):
-                sender.note_unsent([enqueued])
+            if enqueued.sent_at is not None:
+                announced = ignore_result or sender.announce_result(job.task_id, producer)
+                if not (announced and ready.send()):
+                    sender.note_unsent([enqueued])
         return enqueued
 
 

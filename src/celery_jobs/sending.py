@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from celery.result import task_join_will_block
-from kombu.common import maybe_declare
+from kombu.common import Broadcast, maybe_declare
 from kombu.compression import get_encoder
 
 from celery_jobs import failpoints
@@ -224,7 +224,11 @@ class Sender:
     def _declare(self, job: Outgoing) -> list[Any]:
         queues = self.plugin.app.amqp.queues
         known = job.queue in queues or (job.message.exchange == "" and queues.create_missing)
-        return [queues[job.queue]] if known else []
+        if not known:
+            return []
+        queue = queues[job.queue]
+        # A broadcast has a queue for each consumer: one that a sender makes fills up, and nobody ever reads it.
+        return [queue.exchange if isinstance(queue, Broadcast) else queue]
 
     def _bound(self, producer: Producer) -> None:
         """Bound how long a producer's connection waits for the broker; consumers have connections of their own."""

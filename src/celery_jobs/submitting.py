@@ -49,6 +49,7 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any], repeats: Repea
             _check_calls(plugin, name, args, kwargs, options)
         if not plugin.manages(name) or plugin.app.conf.task_always_eager:
             return original(name, args, kwargs, countdown, **options)
+        _defer_task_call(plugin.app)
         make = partial(_submit, plugin, original, name, args, kwargs, countdown, options)
         result = repeats.enqueue(name, args, kwargs, options, make) if countdown is None else None
         return make() if result is None else result
@@ -79,7 +80,6 @@ def _submit(
         options["task_id"] = submission.own_id = new_id()
     token = submission_here.set(submission)
     try:
-        _defer_task_call(plugin.app)
         result = original(name, args, kwargs, countdown, **options)
     finally:
         submission_here.reset(token)

@@ -98,14 +98,15 @@ class Template:
     def __init__(self, plugin: Plugin, made: Gathered, serializer: str, ids: Iterator[str]) -> None:
         self._plugin = plugin
         self._ids = ids
-        self._made = made
+        self._task_id = made.job.task_id
+        self._wants_result = made.wants_result
         self._oid = plugin.app.thread_oid
         self._serializer = serializer
         self._reprs = reprs_of(plugin, str(made.job.task))
         self._gaps, self._headers = _with_gaps(made.job.message.headers)
         # As dataclasses.replace does it, but without asking for each field again.
-        self._message = _fields_of(made.job.message)
-        self._job = _fields_of(made.job)
+        self._message = _fields_of(made.job.message, "body")
+        self._job = _fields_of(made.job, "message")
 
     @classmethod
     def of(
@@ -144,11 +145,11 @@ class Template:
             "message": Message(**message),
             "idempotency_key": idempotency_key,
         }
-        return Gathered(NewJob(**job), _accept, _settle, self._made.wants_result)
+        return Gathered(NewJob(**job), _accept, _settle, self._wants_result)
 
     def _properties_with(self, task_id: str) -> str:
         """Of a reply, `correlation_id` and `reply_to`: the latter is another in each thread."""
-        properties: str = self._message["properties"].replace(self._made.job.task_id, task_id)
+        properties: str = self._message["properties"].replace(self._task_id, task_id)
         return properties.replace(self._oid, self._plugin.app.thread_oid)
 
     def _headers_with(self, task_id: str, argsrepr: str, kwargsrepr: str) -> str:
@@ -166,8 +167,9 @@ def _with_gaps(text: str) -> tuple[list[str], list[str]]:
     return [name for name in marked if name in marks], re.split(gaps, json.dumps(marked))
 
 
-def _fields_of(made: Any) -> dict[str, Any]:
-    return {field.name: getattr(made, field.name) for field in fields(made)}
+def _fields_of(made: Any, large: str) -> dict[str, Any]:
+    """All but the one that is large, which each copy has of its own."""
+    return {field.name: getattr(made, field.name) for field in fields(made) if field.name != large}
 
 
 def _accept(enqueued: Enqueued) -> None:
@@ -178,8 +180,9 @@ _settle = _accept
 
 
 def _serializer_of(made: NewJob) -> str | None:
-    name: str | None = registry.type_to_name.get(made.message.content_type)
-    return name
+    """The serializer of a message; None where several have its content type, and may differ in other arguments."""
+    named = [name for name, codec in registry._encoders.items() if codec.content_type == made.message.content_type]
+    return named[0] if len(named) == 1 else None
 
 
 def _under_its_id(copy: NewJob, made: NewJob) -> NewJob:
@@ -210,10 +213,12 @@ def makes_as_ever(plugin: Plugin, name: str) -> bool:
     app = plugin.app
     send_task = getattr(app.send_task, "__wrapped__", None)
     return (
-        name in app.tasks
+        plugin.task(name) is not None
         and name != HTTP_TASK
         and app.current_worker_task is None
         and not any(signal.receivers for signal in _SIGNALS)
+        and type(app.amqp.router) is routes.Router
+        and is_own(routes.Router.route, routes)
         and all(type(router) is routes.MapRoute for router in app.amqp.router.routes)
         and type(app.amqp) is amqp.AMQP
         and app.amqp.create_task_message == app.amqp.as_task_v2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import wrapt
 from kombu import Producer, Queue
+from kombu.common import Broadcast
 from kombu.transport.redis import Channel, PublishBatch
 from redis import Redis
 
@@ -230,3 +231,11 @@ def test_kombu_makes_what_goes_to_a_queue_that_expires(sender: Sender, pushed: C
         copies_of(producer, COPIED["plain"], lambda job: sender.message(producer, job))
     assert sender.send(COPIED["plain"]) == 3
     assert len(pushed()[HERE]) == 3
+
+
+def test_a_broadcast_makes_no_queue_that_nobody_reads(sender: Sender) -> None:
+    broadcast = Broadcast("all")
+    sender.plugin.app.amqp.queues.add(broadcast)
+    with sender.plugin.app.producer_or_acquire() as producer:
+        _, options = sender.message(producer, _job(queue=broadcast.name, options={"exchange": "all"}))
+    assert options["declare"] == [broadcast.exchange]

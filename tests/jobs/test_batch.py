@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from celery import chain, chord, group
 
 from celery_jobs import DuplicateJob, InvalidJob, Jobs
 from celery_jobs.plugin import plugin_of
+from celery_jobs.sending import sender_of
 from celery_jobs.store.tables import messages
 from celery_jobs.testing import Sandbox
 from tests.apps import make_app, working
@@ -49,6 +51,18 @@ def test_what_was_gathered_runs_and_its_results_arrive(doors: Jobs, app: Celery)
         with doors.batch():
             results = [app.tasks[ADD].delay(n, 1) for n in range(4)]
         assert [result.get(timeout=40) for result in results] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_batch_tries_a_broker_that_has_failed(
+    doors: Jobs, app: Celery, broker: Broker, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = sender_of(plugin_of(app)).breaker
+    breaker.failed()
+    monkeypatch.setattr(breaker, "_clock", lambda: time.monotonic() + breaker.interval + 1)
+    with doors.batch():
+        results = [app.tasks[ADD].delay(n) for n in range(number)]
+    assert broker.jobs() == {result.job_id: 1 for result in results}
 
 
 def test_an_empty_batch_is_nothing(doors: Jobs, db: Database) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import signals
 from celery._state import _task_stack
+from celery.utils.saferepr import saferepr
 from kombu import Queue
+from kombu.utils import json as kombu_json
 from sqlalchemy import select
 
-from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnavailable, publishing, repeats
+from celery_jobs import Jobs, PayloadNotSerializable, PayloadTooLarge, StoreUnavailable, publishing, repeats, sending
+from celery_jobs.batch import Gathered
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
+from celery_jobs.publisher import published_by
 from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender, sender_of
 from celery_jobs.store.tables import jobs, messages
+from tests.apps import make_app
 from tests.jobs.conftest import ADD, Broker, count, pause
 from tests.jobs.test_templates import ARGUMENTS, stored
 from tests.servers.databases import BOTH
@@ -126,10 +133,59 @@ def test_its_result_is_that_of_the_job(app: Celery, doors: Jobs, broker: Broker,
     assert told == {(False, False, ignored, type(results[0])) for ignored in (False, True)}
 
 
+def test_what_a_call_enqueues_beside_itself_is_kept(app: Celery, db: Database, broker: Broker) -> None:
+    """What its result, or the serializer of its arguments, enqueues."""
+    other = app.tasks["jobs.total"]
+
+    class Telling(app.AsyncResult):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            other.delay([1])
+
+    for _ in range(4):
+        app.send_task(ADD, (1,), result_cls=Telling)
+    assert count(db) == broker.count() == 8
+
+
+def test_arguments_that_can_be_read_but_once_are_read_once(
+    new_app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in ("_encoders", "_decoders"):
+        monkeypatch.setattr(kombu_json, known, dict(getattr(kombu_json, known)))
+    kombu_json.register_type(type(iter([])), "list", list, list)
+    app = new_app(accept_content=["json"])
+    results = [app.tasks[ADD].delay(iter([n])) for n in range(4)]
+    shown = [Jobs(app).arguments(r.job_id).args for r in results]
+    assert shown == [([n],) for n in range(4)]
+
+
+def test_of_the_call_that_was_learned_nothing_large_stays(app: Celery) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(type(thing) is Gathered for thing in gc.get_objects())
+
+    before = kept()
+    call(app, 3)
+    assert kept() == before
+
+
 def test_a_call_by_name_is_copied_too(app: Celery, doors: Jobs, made: list[str]) -> None:
     results = [app.send_task(ADD, (n,), priority=3) for n in range(5)]
     assert len(made) == 2
     assert [doors.arguments(r.job_id).args for r in results] == [(n,) for n in range(5)]
+
+
+def test_a_call_of_an_unknown_task_leaves_the_app_unfinished(
+    broker_url: str, database_url: str, broker: Broker
+) -> None:
+    """As Celery does; an app that may not be finished on the way would raise."""
+    app = make_app(broker_url, database_url)
+    for _ in range(3):
+        app.send_task("elsewhere")
+    assert not app.finalized
+    assert broker.count() == 3
+    plugin_of(app).db.dispose()
+    app.close()
 
 
 # What makes the next call another
@@ -165,6 +221,26 @@ def test_what_a_call_depends_on_is_not_remembered(
         assert {doors.get(r.job_id).max_attempts for r in results} == {1}
 
 
+def test_an_object_with_settings_may_change(app: Celery, doors: Jobs, made: list[str]) -> None:
+    """As those of Django do in its tests."""
+    settings = SimpleNamespace(task_default_queue="here")
+    app.conf.add_defaults(settings)
+    before = call(app, 4)
+    settings.task_default_queue = "there"
+    after = call(app, 4)
+    assert [doors.get(result.job_id).queue for result in before + after] == ["here"] * 4 + ["there"] * 4
+
+
+def test_what_celery_looks_up_of_a_task_is_not_what_it_is_given(app: Celery, broker: Broker) -> None:
+    @app.task(name="typed", soft_time_limit=9, shared=False)
+    def typed() -> None: ...
+
+    given: list[dict[str, Any]] = 3 * [{}] + 3 * [{"task_type": typed}]
+    results = [app.send_task("typed", **options) for options in given]
+    limits = {message["headers"]["id"]: message["headers"]["timelimit"] for message in broker.messages()}
+    assert [limits[result.id] for result in results] == 3 * [[None, 9]] + 3 * [[None, None]]
+
+
 def test_a_forked_process_remembers_nothing(app: Celery, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its messages say who it is."""
     call(app, 3)
@@ -172,6 +248,16 @@ def test_a_forked_process_remembers_nothing(app: Celery, made: list[str], monkey
         patch.setattr(repeats, "os", SimpleNamespace(getpid=lambda: 4321))
         call(app, 3)
     assert len(made) == 4
+
+
+def test_the_texts_of_arguments_are_as_long_as_the_app_says(app: Celery, broker: Broker, made: list[str]) -> None:
+    call(app, 3)
+    app.amqp.kwargsrepr_maxsize = 50
+    results = [app.tasks[ADD].delay("x" * 90, y="x" * 90), app.tasks[ADD].apply_async(("x" * 90,), {"y": "x" * 90})]
+    texts = {m["headers"]["id"]: (m["headers"]["argsrepr"], m["headers"]["kwargsrepr"]) for m in broker.messages()}
+    expected = saferepr(("x" * 90,), 1024), saferepr({"y": "x" * 90}, 50)
+    assert [texts[result.id] for result in results] == [expected, expected]
+    assert len(made) == 2
 
 
 def test_an_eager_app_runs_the_task(app: Celery) -> None:
@@ -216,6 +302,15 @@ def test_what_stands_in_for_the_senders_of_celery_sees_each_call(
             patch.setattr(owner, method, watch)
             call(app, 4)
     assert seen == [ADD] * 8
+
+
+def test_celery_tells_of_each_where_it_is_to(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(app.amqp._event_dispatcher, "publish", lambda _, event, *__, **___: told.append(event["uuid"]))
+    call(app, 3)
+    app.conf.task_send_sent_event = True
+    results = call(app, 4)
+    assert told == [result.id for result in results]
 
 
 def test_a_router_sees_each_call(new_app: Callable[..., Celery], made: list[str]) -> None:
@@ -263,6 +358,24 @@ def test_each_thread_has_its_own_replies(app: Celery, broker: Broker) -> None:
     assert {oid: replies.count(oid) for oid in oids} == {oid: 20 * oids.count(oid) for oid in oids}
     assert set(broker.jobs().values()) == {1}
     assert len(broker.jobs()) == 83
+
+
+def test_each_thread_makes_the_queue_of_its_replies(
+    new_app: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ throws a reply away that comes before there is one."""
+    app = new_app(result_backend="rpc://")
+    declared: list[str] = []
+    monkeypatch.setattr(sending, "_declare_replies", lambda backend, _: declared.append(backend.oid))
+
+    def first() -> str:
+        call(app)
+        return str(app.thread_oid)
+
+    call(app, 3)
+    with ThreadPoolExecutor(1) as thread:
+        oid = thread.submit(first).result()
+    assert declared == [app.thread_oid] * 3 + [oid]
 
 
 def test_a_task_that_expires_has_celery_say_when(app: Celery, made: list[str]) -> None:
@@ -329,6 +442,39 @@ def test_without_a_broker_it_waits_unsent(
     query = select(jobs.c.sent_at).where(jobs.c.id.in_([r.job_id for r in (result, later)]))
     with db.reading() as connection:
         assert connection.execute(query).scalars().all() == [None, None]
+
+
+@pytest.mark.parametrize("known", [0, 1, 4], ids=["new", "to be learned", "copied"])
+def test_one_of_them_tries_a_broker_that_has_failed(
+    app: Celery, db: Database, broker: Broker, known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = sender_of(plugin_of(app)).breaker
+    call(app, known)
+    breaker.failed()
+    monkeypatch.setattr(breaker, "_clock", lambda: time.monotonic() + breaker.interval + 1)
+    call(app)
+    assert breaker.is_closed
+    call(app, 3)
+    assert broker.count() == count(db) == known + 4
+
+
+def test_what_is_learned_as_the_broker_fails_is_not_kept(
+    app: Celery, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = sender_of(plugin_of(app)).breaker
+
+    def fail(*who: Any) -> Any:
+        breaker.failed()  # as another thread's call does
+        return published_by(*who)
+
+    call(app)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "published_by", fail)
+        call(app)
+    breaker.succeeded()
+    assert broker.count() == 1
+    call(app, 3)
+    assert broker.count() == 4
 
 
 def test_a_paused_queue_keeps_it(app: Celery, doors: Jobs, db: Database, broker: Broker) -> None:

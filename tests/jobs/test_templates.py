@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import wrapt
 from celery import signals
+from celery.app.routes import Router
 from celery.app.task import Task
+from kombu.serialization import registry
+from kombu.utils import json as kombu_json
 from sqlalchemy import select
 
 from celery_jobs import InvalidJob, Jobs, PayloadNotSerializable, PayloadTooLarge, publishing
@@ -204,7 +209,16 @@ def _wrapper(app: Celery, seen: list[Any]) -> None:
     kind.apply_async = wrapt.FunctionWrapper(Task.apply_async, watch)
 
 
-WATCHERS = [_receiver, _router, _shadow, _apply_async, _send_task, _wrapper]
+def _way(app: Celery, seen: list[Any]) -> None:
+    class Own(Router):  # type: ignore[misc]
+        def route(self, options: Any, name: str, args: Any = (), *more: Any, **others: Any) -> Any:
+            seen.append(args)
+            return super().route(options, name, args, *more, **others)
+
+    app.amqp.router = Own(app.amqp.router.routes, app.amqp.queues, app=app)
+
+
+WATCHERS = [_receiver, _router, _shadow, _apply_async, _send_task, _wrapper, _way]
 
 
 @pytest.fixture
@@ -230,6 +244,21 @@ def test_a_route_by_name_needs_no_look_at_each_call(new_app: Callable[..., Celer
     outcomes = Jobs(app).enqueue_many([{"task": ADD, "args": [n]} for n in range(4)])
     assert len(made) == 1
     assert {Jobs(app).get(str(outcome.job_id)).queue for outcome in outcomes} == {"routed"}
+
+
+def test_of_two_serializers_with_one_content_type_the_one_that_was_asked_for_is_used(
+    doors: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in ("_encoders", "_decoders", "type_to_name", "name_to_type"):
+        monkeypatch.setattr(registry, known, dict(getattr(registry, known)))
+    registry.register("coarse", partial(kombu_json.dumps, cls=_Coarse), kombu_json.loads, "application/json")
+    outcomes = doors.enqueue_many([{"task": ADD, "args": [value]} for value in (1, Decimal("1.5"))])
+    assert [doors.arguments(str(outcome.job_id)).args for outcome in outcomes] == [(1,), (Decimal("1.5"),)]
+
+
+class _Coarse(json.JSONEncoder):
+    def default(self, value: Any) -> str:
+        return "something"
 
 
 # Bad ones among the copies
