@@ -43,6 +43,7 @@ class Kind(StrEnum):
     CALLBACK_FAILED = "job.callback_failed"
     PURGED = "job.purged"
     DELETED = "job.deleted"
+    KEY_RELEASED = "job.key_released"
     ALERT_SENT = "alert.sent"
     ALERT_FAILED = "alert.failed"
     WORKER_STARTED = "worker.started"

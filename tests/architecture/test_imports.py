@@ -42,7 +42,7 @@ LAYERS = (
     ("installation",),
     ("task",),
     ("app", "http"),
-    ("enqueueing", "bulk", "doctor"),
+    ("enqueueing", "bulk", "doctor", "keys"),
     ("jobs",),
     ("cli", "demo", "testing"),
 )
