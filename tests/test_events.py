@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import logging
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from celery_jobs import events
 from celery_jobs.events import Event, Kind, emit, subscribe, subscribers, unsubscribe
 
 if TYPE_CHECKING:
@@ -28,6 +29,25 @@ def test_an_event_carries_the_fields_of_its_job_and_what_only_it_has(heard: list
     assert heard == [
         Event(Kind.RETRIED, "j1", "o1", "t1", "shop.charge", "shop", 2, {"next_job_id": "j3", "scheduled_at": "soon"})
     ]
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        (["vip"], ["vip"]),
+        ({"region": "eu", "Secret": 7}, {"region": "eu", "Secret": "***"}),
+        (["secret:7", "vip"], ["secret:***", "vip"]),
+        (None, None),
+    ],
+)
+def test_an_event_has_the_tags_of_its_job_masked(
+    heard: list[Event], monkeypatch: pytest.MonkeyPatch, tags: Any, told: Any
+) -> None:
+    monkeypatch.setattr(events, "_masked", frozenset())
+    events.mask(frozenset({"secret"}))
+    emit(Kind.STARTED, SimpleNamespace(id="j1", tags=tags))
+    emit(Kind.LOST, job_id="j1")
+    assert [event.tags for event in heard] == [told, None]
 
 
 def test_an_event_without_a_job_carries_what_is_given(heard: list[Event]) -> None:

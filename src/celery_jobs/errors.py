@@ -24,6 +24,7 @@ __all__ = [
     "JobRunning",
     "JobUntold",
     "JobsError",
+    "KeyNotFound",
     "NoCallback",
     "NoRetry",
     "NotDeadLettered",
@@ -104,6 +105,16 @@ class JobNotFound(JobsError, LookupError):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"no job with the id {id!r}")
+
+
+class KeyNotFound(JobsError, LookupError):
+    """No job has this idempotency key in this scope."""
+
+    def __init__(self, key: str, scope: str) -> None:
+        super().__init__(
+            f"no job has the idempotency key {key!r} in the scope {scope!r}, which is the name of the task, of an HTTP "
+            "job that of the queue, or the job's own idempotency_scope"
+        )
 
 
 class JobNotEnded(JobsError):

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DETAILS", "FIELDS", "Event", "Kind", "emit", "subscribe", "subscribers", "unsubscribe"]
+from celery_jobs.redaction import redact
+
+__all__ = ["DETAILS", "FIELDS", "Event", "Kind", "emit", "mask", "subscribe", "subscribers", "unsubscribe"]
 
 Subscriber = Callable[["Event"], object]
 
 _subscribers: list[Subscriber] = []
+_masked: frozenset[str] = frozenset()
 
 
 class Kind(StrEnum):
@@ -43,6 +46,7 @@ class Kind(StrEnum):
     CALLBACK_FAILED = "job.callback_failed"
     PURGED = "job.purged"
     DELETED = "job.deleted"
+    KEY_RELEASED = "job.key_released"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"
     ALERT_SENT = "alert.sent"
@@ -87,7 +91,8 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
 class Event:
     """One thing that happened, to a job unless its fields are None.
 
-    Fields that are not known where it happens are None; `details` holds what DETAILS lists for its kind.
+    Fields that are not known where it happens are None; `details` holds what DETAILS lists for its kind; `tags` are
+    masked as `jobs_redact` says.
     """
 
     kind: Kind
@@ -98,6 +103,7 @@ class Event:
     queue: str | None = None
     attempt_number: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    tags: list[str] | dict[str, Any] | None = None
 
 
 FIELDS = ("original_id", "task_id", "task", "queue", "attempt_number")
@@ -120,6 +126,12 @@ def subscribers() -> tuple[Subscriber, ...]:
     return tuple(_subscribers)
 
 
+def mask(names: frozenset[str]) -> None:
+    """Mask what stands under these keys (in lower case) in the tags of all events of this process from now on."""
+    global _masked
+    _masked |= names
+
+
 def emit(kind: Kind, job: Any = None, **details: Any) -> None:
     """Tell an event of `job` (anything with the fields of a job), or of the fields in `details` alone."""
     if not _subscribers:
@@ -129,7 +141,7 @@ def emit(kind: Kind, job: Any = None, **details: Any) -> None:
     for name in FIELDS:
         if name in details:
             known[name] = details.pop(name)
-    event = Event(kind, details=details, **known)
+    event = Event(kind, details=details, tags=redact(getattr(job, "tags", None), _masked), **known)
     for subscriber in subscribers():
         _tell(subscriber, event)
 

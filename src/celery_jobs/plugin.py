@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_jobs.configuration import read_settings
 from celery_jobs.errors import NotInstalled, StoreUnavailable
-from celery_jobs.events import Kind, emit
+from celery_jobs.events import Kind, emit, mask
 from celery_jobs.policy import Level, Policy, resolve
 from celery_jobs.redaction import redact_text
 
@@ -53,7 +53,9 @@ class Plugin:
     @cached_property
     def settings(self) -> Settings:
         """The app's `jobs_*` settings; raises InvalidSettings."""
-        return read_settings(self.app)
+        settings = read_settings(self.app)
+        mask(settings.redacted)
+        return settings
 
     @cached_property
     def has_timeouts(self) -> bool:

@@ -12,8 +12,8 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "events", "redaction", "failpoints", "moments"),
-    ("unchanged",),
+    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments"),
+    ("unchanged", "events"),
     ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
     ("kept_client", "broker_connection"),
     ("rules",),
@@ -42,7 +42,7 @@ LAYERS = (
     ("installation",),
     ("task",),
     ("app", "http"),
-    ("enqueueing", "bulk", "doctor", "queues"),
+    ("enqueueing", "bulk", "doctor", "keys", "queues"),
     ("jobs",),
     ("cli", "demo", "testing"),
 )

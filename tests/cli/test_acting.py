@@ -199,3 +199,15 @@ def test_deleting_spares_dead_letters(app: Celery, run: Run, dead: str) -> None:
     assert result.stdout == "1 deleted, 1 skipped: 1 in the dead-letter queue (purge removes them)\n"
     assert [run_.id for run_ in Jobs(app).list()] == [dead]
     assert "purge it instead" in run("delete", dead).stderr
+
+
+def test_a_key_is_released_by_hand(app: Celery, run: Run) -> None:
+    first = app.tasks["cli.add"].apply_async((1,), idempotency_key="k1")
+    assert run("release-key", "k1", "cli.add").stdout == f"the key k1 is free; {first.job_id} had it\n"
+    again = run("release-key", "k1", "cli.add")
+    assert again.exit_code == 3
+    assert "no job has the idempotency key 'k1' in the scope 'cli.add'" in again.stderr
+    second = app.tasks["cli.add"].apply_async((1,), idempotency_key="k1")
+    (released,) = lines(run("release-key", "k1", "cli.add", "--json").stdout)
+    assert (released["id"], released["idempotency_key"]) == (second.job_id, None)
+    assert run("release-key", "k1").exit_code == run("release-key", "", "cli.add").exit_code == 2

@@ -32,7 +32,7 @@ class Complete:
 
 
 def test_commands_and_options_are_completed(complete: Complete) -> None:
-    assert complete("re") == ["replay", "resume", "reap"]
+    assert complete("re") == ["replay", "release-key", "resume", "reap"]
     assert complete("dlq", "p") == ["purge"]
     assert complete("replay", "--dr") == ["--dry-run"]
 
@@ -47,6 +47,7 @@ def test_queues_and_tasks_of_the_app_are_completed(complete: Complete) -> None:
     assert complete("list", "--queue", "") == ["celery", "plain"]
     assert complete("dlq", "replay", "--task", "cli.f") == ["cli.fail"]
     assert complete("enqueue", "cli.") == ["cli.add", "cli.fail"]
+    assert complete("release-key", "k1", "cli.a") == ["cli.add"]
 
 
 def test_an_app_that_cannot_be_loaded_completes_nothing_and_says_nothing(

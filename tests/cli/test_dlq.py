@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_the_list_tells_the_time_of_death_and_the_last_error(app: Celery, run: Run, dead: str) -> None:
     app.tasks["cli.add"].delay(1)
     title, row = run("dlq", "list").stdout.splitlines()
-    assert title.split() == ["ID", "TASK", "DIED", "ATTEMPTS", "QUEUE", "REPLAYED", "LAST", "ERROR"]
+    assert title.split() == ["ID", "TASK", "DIED", "ATTEMPTS", "QUEUE", "REPLAYED", "TAGS", "LAST", "ERROR"]
     assert dead in row
     assert "ValueError: no stock" in row
     assert [found["id"] for found in lines(run("dlq", "list", "--json").stdout)] == [dead]

@@ -90,6 +90,10 @@ def test_each_option_of_a_filter_finds_what_it_says(app: Celery, run: Run, kill:
         assert listed(run, *options) == [dead], options
     for options in (["--task", "cli.fail"], ["--tag", "customer:42"], ["--queue", "celery"]):
         assert listed(run, *options) == [replay, dead], options
+    assert listed(run, "--tag", "42", "--tag", "customer:42") == [replay, dead]
+    assert listed(run, "--tag", "42", "--tag", "vip") == []
+    assert "  customer: 42  " in run("list", "--tag", "42").stdout
+    assert "  customer: 42  " in run("dlq", "list").stdout
     assert listed(run, "--replay-of", dead) == [replay]
     assert len(listed(run, "--attempts", "1", "--since", "10m")) == 3
     assert listed(run, "--until", "10m") == []
@@ -106,6 +110,8 @@ def test_each_option_of_a_filter_finds_what_it_says(app: Celery, run: Run, kill:
         ("--dead-since", "2026-13-01"),
         ("--attempts", "0"),
         ("--queue", ""),
+        ("--tag", ""),
+        ("--tag", "a\x00b"),
         ("--error", " "),
         ("--task", "a\x00b"),
         ("--limit", "0"),

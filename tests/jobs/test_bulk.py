@@ -544,3 +544,16 @@ def test_a_result_is_a_frozen_value_with_a_documented_form(doors: Jobs, db: Data
     }
     with pytest.raises(FrozenInstanceError):
         result.done = 7  # type: ignore[misc]
+
+
+def test_every_verb_takes_tags_which_replays_keep(doors: Jobs, db: Database) -> None:
+    ids = [dead(doors, db, n, tags=["vip", "eu"] if n else ["vip"]) for n in range(3)]
+    where: Any = {"tag": ["vip", "eu"]}
+    assert doors.count(**where) == doors.preview("purge", **where).matched == 2
+    assert {run.id for run in doors.list(status="dead", **where)} == set(ids[1:])
+    assert doors.replay_many(**where).done == 2
+    waiting = doors.list(ended=False, **where).runs
+    assert [(run.tags, run.replay_of in ids[1:]) for run in waiting] == [(["vip", "eu"], True)] * 2
+    for verb in (doors.fire_many, doors.cancel_many, doors.delete_many, doors.purge_many):
+        assert verb(**where).done == 2
+    assert [run.id for run in doors.list(tag="vip")] == ids[:1]

@@ -70,6 +70,17 @@ def test_a_dead_letter_replayed_and_purged(sandbox: Sandbox, heard: list[Event])
     assert kinds(heard) == ["replayed", "purged"]
 
 
+def test_each_event_of_a_job_has_its_tags(sandbox: Sandbox, heard: list[Event]) -> None:
+    made = sandbox.jobs.enqueue("shop.pay", kwargs={"fails": 2}, tags={"card": "4242", "kind": "vip"})
+    dead = sandbox.run_to_end(made.id)
+    sandbox.jobs.cancel(sandbox.jobs.replay(dead.id).id)
+    sandbox.jobs.purge(dead.id)
+    told = [event for event in heard if event.kind.startswith("job.")]
+    assert [event.tags for event in told] == [{"card": "***", "kind": "vip"}] * 8
+    steps = ["enqueued", "started", "retried", "started", "dead_lettered", "replayed", "cancelled", "purged"]
+    assert kinds(heard) == steps
+
+
 def test_many_at_once_are_told_one_by_one(sandbox: Sandbox, heard: list[Event]) -> None:
     sandbox.jobs.enqueue_many([{"task": "shop.pay"}] * 3, delay=3600)
     assert kinds(heard) == ["enqueued"] * 3

@@ -24,7 +24,7 @@ EACH_DEAD, EACH_RETRIED = 7, 20
 """Of those that have ended: each so many-th one died, or succeeded at its second attempt."""
 
 DEAD = (FIRST["delayed"] - 1) // EACH_DEAD
-OWES, UNTOLD, REPLAYS, DUE, EXPIRED = 10, 5, 3, 10, 10
+OWES, UNTOLD, REPLAYS, DUE, EXPIRED, TAGGED = 10, 5, 3, 10, 10, 10
 OLDEST_DAYS, DAYS = 40, 39
 
 
@@ -68,6 +68,8 @@ _KINDS: dict[str, dict[str, str]] = {
         "callback_url": f"CASE WHEN n <= {OWES} THEN 'https://shop.example/hook' END",
         "callback_at": f"CASE WHEN n <= {OWES} THEN at END",
         "untold_at": f"CASE WHEN n <= {UNTOLD} THEN at END",
+        "tags": f"CASE WHEN n <= {TAGGED} THEN jsonb_build_object('customer', 42, 'region', 'eu') "
+        "WHEN n % 2 = 0 THEN jsonb_build_array('import') END",
     },
     "delayed": {
         "status": "'pending'",
@@ -179,6 +181,7 @@ def reading(db: Database, act: Callable[[], Any]) -> Reading:
     def explain(connection: Any, _: Any, statement: str, parameters: Any, __: Any, many: bool) -> None:
         if statement == "SET LOCAL enable_seqscan = off":
             found.by_index = True
+        if statement.startswith(("SET", "EXPLAIN")):
             return
         cursor = connection.connection.cursor()
         cursor.execute("SAVEPOINT explained")

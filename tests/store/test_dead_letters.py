@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound
 from celery_jobs.ids import new_id
-from celery_jobs.store import chains, endings, reads
+from celery_jobs.store import chains, endings, keys, reads
 from celery_jobs.store.dead_letters import purge, sweep_dead_letters, sweep_history
 from celery_jobs.store.enqueue import enqueue
 from celery_jobs.store.tables import jobs, messages
@@ -81,6 +81,17 @@ def test_a_replay_takes_the_key_over(db: Database) -> None:
     assert stored(db, original).idempotency_key is None
     assert stored(db, enqueued.job_id).idempotency_key == "order-1"
     assert enqueue(db, new_job(**KEY)).job_id == enqueued.job_id
+
+
+def test_a_replay_of_what_has_lost_its_key_meanwhile_is_no_other_job(db: Database) -> None:
+    original = dead_letter(db, **KEY)
+    prepared = _replay_of(original, **KEY)
+    assert keys.release(db, KEY["idempotency_key"], KEY["idempotency_scope"]) == original
+    other = store(db, **KEY)
+    enqueued = replay(db, prepared)
+    assert (enqueued.job_id, enqueued.deduplicated) == (prepared.id, False)
+    assert stored(db, original).replayed_as == prepared.id
+    assert (stored(db, prepared.id).idempotency_key, stored(db, other).idempotency_key) == (None, "order-1")
 
 
 def test_a_second_replay_needs_force(db: Database) -> None:

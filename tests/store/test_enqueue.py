@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from celery_jobs.ids import new_id
-from celery_jobs.store import chains, dead_letters, endings, reads
-from celery_jobs.store.enqueue import enqueue, insert_job
+from celery_jobs.store import chains, dead_letters, endings, keys, reads
+from celery_jobs.store.enqueue import enqueue, enqueue_all, insert_job
 from celery_jobs.store.tables import jobs, messages
 from tests.store.conftest import (
     FAILURE,
@@ -23,9 +24,11 @@ from tests.store.conftest import (
     new_message,
     pause,
     race,
+    replay,
     resume,
     retry,
     shift,
+    snapshot,
     store,
     stored,
 )
@@ -106,6 +109,89 @@ def test_a_key_finds_its_job_in_whatever_state(db: Database) -> None:
     assert enqueue(db, new_job(**KEY)).job_id == job_id
     complete(db, following.job_id)
     assert enqueue(db, new_job(**KEY)).job_id == job_id
+
+
+def _key(name: str) -> dict[str, Any]:
+    return {"idempotency_scope": "shop.charge", "idempotency_key": name}
+
+
+def _an_owner_in_each_state(db: Database) -> dict[str, str]:
+    """Originals by the keys that they own, which have the names of their states."""
+    retrying, saved = begin(db, **_key("retrying")), begin(db, **_key("saved"))
+    off = begin(db, retries_enabled=False, **_key("failed_no_retries"))
+    retry(db, retrying)
+    complete(db, retry(db, saved).job_id)
+    chains.bury(db, off, FAILURE)
+    cancelled = store(db, **_key("cancelled"))
+    endings.cancel(db, cancelled)
+    replayed = dead_letter(db, **_key("replayed"))
+    return {
+        "pending": store(db, **_key("pending")),
+        "held": store(db, delay=3600, **_key("held")),
+        "processing": begin(db, **_key("processing")).id,
+        "retrying": retrying.id,
+        "success": complete(db, store(db, **_key("success"))),
+        "saved": saved.id,
+        "dead_lettered": dead_letter(db, **_key("dead_lettered")),
+        "failed_no_retries": off.id,
+        "cancelled": cancelled,
+        "replayed": replay(db, new_job(replay_of=replayed, **_key("replayed"))).job_id,
+    }
+
+
+def test_a_key_gives_its_owner_in_each_state_alone_and_among_many(db: Database) -> None:
+    owners = _an_owner_in_each_state(db)
+    before = snapshot(db)
+    same, other = ([new_job(**_key(name), args=args) for name in owners] for args in ([1], [2]))
+    for found in ([enqueue(db, job) for job in same], enqueue_all(db, same)):
+        assert [one.job_id for one in found] == list(owners.values())
+        assert {(one.deduplicated, one.payload_mismatch) for one in found} == {(True, False)}
+    for found in ([enqueue(db, job) for job in other], enqueue_all(db, other)):
+        assert [one.job_id for one in found] == list(owners.values())
+        assert {(one.deduplicated, one.payload_mismatch) for one in found} == {(True, True)}
+    assert snapshot(db) == before
+
+
+# Releasing a key by hand
+
+
+def test_a_released_key_is_free_in_each_state_and_its_owner_keeps_all_else(db: Database) -> None:
+    owners = _an_owner_in_each_state(db)
+    before = {id: stored(db, id) for id in owners.values()}
+    for name, id in owners.items():
+        assert keys.release(db, name, "shop.charge") == id
+        assert stored(db, id) == replace(before[id], idempotency_key=None), name
+        made = enqueue(db, new_job(**_key(name)))
+        assert not made.deduplicated
+        assert enqueue(db, new_job(**_key(name))).job_id == made.job_id
+    assert {enqueue(db, new_job(**_key(name))).deduplicated for name in owners} == {True}
+
+
+def test_a_key_that_nobody_has_is_not_released(db: Database) -> None:
+    store(db, **KEY)
+    before = snapshot(db)
+    for key, scope in (("order-2", "shop.charge"), ("order-1", "shop.refund"), ("order-1", ""), ("a\x00", "\ud800")):
+        assert keys.release(db, key, scope) is None
+    assert snapshot(db) == before
+    assert keys.release(db, "order-1", "shop.charge") is not None
+    assert keys.release(db, "order-1", "shop.charge") is None
+
+
+def test_a_key_that_is_released_while_others_enqueue_it_has_one_owner(db: Database) -> None:
+    """Each that is released was somebody's, and nobody is given a job that is not there."""
+
+    def use(number: int) -> str | None:
+        if number % 4 == 0:
+            return keys.release(db, "order-1", "shop.charge")
+        return enqueue(db, new_job(**KEY)).job_id
+
+    found = race(*[partial(use, number) for number in range(RACERS)])
+    with db.reading() as connection:
+        made = set(connection.execute(select(jobs.c.id)).scalars())
+        owners = connection.execute(select(jobs.c.id).where(jobs.c.idempotency_key == "order-1")).scalars().all()
+    assert set(found) - {None} <= made
+    assert len(made) == len(set(found[::4]) - {None}) + len(owners)
+    assert len(owners) <= 1
 
 
 def test_a_key_is_free_again_when_its_chain_is_deleted(db: Database) -> None:

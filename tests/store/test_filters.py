@@ -10,7 +10,7 @@ import pytest
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import FinalStatus, Status, parse_filter
-from celery_jobs.store import chains, endings, reads
+from celery_jobs.store import chains, endings, looks, reads
 from celery_jobs.store.filters import Filter
 from celery_jobs.store.rows import Failure, Job
 from tests.store.conftest import (
@@ -107,7 +107,13 @@ BAD: dict[str, tuple[str, Any]] = {
     "a queue of another type": ("queue", 7),
     "a task of another type": ("task", b"shop.charge"),
     "a tag with NUL": ("tag", "\x00"),
-    "a tag of another type": ("tag", ["vip"]),
+    "a tag of another type": ("tag", 7),
+    "a tag as bytes": ("tag", b"vip"),
+    "no tags": ("tag", []),
+    "too many tags": ("tag", ["vip"] * 51),
+    "tags of another type": ("tag", ["vip", 7]),
+    "tags with NUL among them": ("tag", ["vip", "\x00"]),
+    "tags as an object": ("tag", {"region": "eu"}),
     "an error type of another type": ("error_type", ValueError),
     "an error with NUL": ("error", "card\x00"),
     "an error of another type": ("error", 1),
@@ -222,6 +228,84 @@ def test_numbers_and_truths_are_found_as_json_writes_them(db: Database, value: A
     job_id = store(db, tags={"n": value})
     store(db, tags={"n": None, "m": "other"})
     assert found(db, tag=f"n:{text}") == found(db, tag=text) == {job_id}
+
+
+WORTH = [(7.0, "7"), (9, "9.0"), (2.5, "2.50"), (-0.5, "-0.5"), (2**60 + 1, str(2**60 + 1)), (10**25, str(10**25))]
+
+
+def test_numbers_are_found_by_what_they_are_worth(db: Database) -> None:
+    for value, text in WORTH:
+        job_id = store(db, tags={"n": value})
+        assert found(db, tag=f"n:{text}") == found(db, tag=text) == {job_id}, text
+
+
+def test_what_looks_like_a_number_or_a_path_is_a_text(db: Database) -> None:
+    store(db, tags={"n": 1, "m": 16})
+    for text in (
+        "1e400000",
+        "9" * 1000,
+        "0x10",
+        "1_0",
+        "NaN",
+        "\u0661",
+        "--1",
+        "$",
+        '") || (1 == 1',
+        "\x7f\t\U0001f600",
+    ):
+        job_id = store(db, tags=[text])
+        assert found(db, tag=text) == {job_id}, text
+        assert found(db, tag=f"n:{text}") == set(), text
+
+
+def test_what_is_nested_is_no_tag(db: Database) -> None:
+    store(db, tags={"regions": ["eu", "us"], "deep": {"region": "eu", "n": [1]}})
+    for tag in ("eu", "regions:eu", "region:eu", "deep:region:eu", '["eu","us"]', '["eu", "us"]', "1"):
+        assert found(db, tag=tag) == set(), tag
+
+
+def test_several_tags_are_all_asked_for(db: Database) -> None:
+    both = store(db, tags=["vip", "eu", "new"])
+    pairs = store(db, tags={"kind": "vip", "region": "eu"})
+    store(db, tags=["vip"])
+    store(db, tags=["eu"])
+    assert found(db, tag=["vip", "eu"]) == found(db, tag=("eu", "vip", "eu")) == {both, pairs}
+    assert found(db, tag=["vip", "region:eu"]) == {pairs}
+    assert found(db, tag=["vip", "none"]) == set()
+    assert reads.count(db, Filter(tag=["vip", "eu"]))[0] == 2
+
+
+def test_a_tag_of_many_colons_is_found(db: Database) -> None:
+    colons = ":".join("ab" * 30)
+    job_id = store(db, tags=[colons])
+    pair = store(db, tags={"a:b": colons})
+    assert found(db, tag=colons) == {job_id, pair}
+    assert found(db, tag=f"a:b:{colons}") == {pair}
+
+
+def test_a_retry_has_the_tags_of_its_chain_which_is_found_once(db: Database) -> None:
+    chain = chain_of(db, 3, tags=["vip"])
+    assert [job.tags for job in reads.attempts(db, chain.original_id)] == [["vip"]] * 3
+    assert found(db, tag="vip") == found(db, tag="vip", status="processing") == {chain.original_id}
+    assert reads.count(db, Filter(tag="vip"))[0] == 1
+
+
+def test_as_many_runs_with_a_tag_as_a_look_takes_and_more_are_all_found(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found by the index of the tags, or, where they are too many for it, among all jobs."""
+    ids = {store(db, tags=["vip"]) for _ in range(12)}
+    monkeypatch.setattr(looks, "FIRST_LOOKED_AT", 2)
+    for most in (5, 12, 13, 23, 24, 25):
+        monkeypatch.setattr(looks, "LOOKED_AT", most)
+        seen, cursor = set(), None
+        while True:
+            page = reads.runs(db, Filter(tag="vip"), 4, cursor)
+            seen |= {chain[0].id for chain in page.chains}
+            if (cursor := page.cursor) is None:
+                break
+        assert seen == ids, most
+        assert reads.count(db, Filter(tag="vip"))[0] == 12
 
 
 def test_a_null_is_no_tag(db: Database) -> None:
@@ -384,6 +468,10 @@ def _is_in_state(chain: list[Job], name: str) -> bool:
     return chain[0].final_status == state if isinstance(state, FinalStatus) else chain[-1].status == state
 
 
+def _has_tags(chain: list[Job], asked: str | list[str]) -> bool:
+    return all(_has_tag(chain, tag) for tag in ([asked] if isinstance(asked, str) else asked))
+
+
 def _has_tag(chain: list[Job], tag: str) -> bool:
     tags = chain[0].tags
     if isinstance(tags, dict):
@@ -409,7 +497,7 @@ PREDICATES: dict[str, Any] = {
     "final_status": lambda chain, value: chain[0].final_status == parse_filter(value),
     "queue": lambda chain, value: chain[0].queue == value,
     "task": lambda chain, value: chain[0].task == value,
-    "tag": _has_tag,
+    "tag": _has_tags,
     "error_type": lambda chain, value: f".{_last_error(chain, 'error_type')}".endswith(f".{value}"),
     "error": lambda chain, value: value.lower() in _last_error(chain, "error_message").lower(),
     "created_after": lambda chain, value: chain[0].created_at >= value,
@@ -482,7 +570,10 @@ def _question(draw: random.Random, chains_: list[list[Job]]) -> dict[str, Any]:
         "final_status": list(FinalStatus),
         "queue": ["shop", "mail", "nobody"],
         "task": ["shop.charge", "mail.send"],
-        "tag": ["vip", "a:1", "1", "b", "true", "vip:true", "eu:west", "region:eu:west", "n:2.5", "0:vip", "a"],
+        "tag": [
+            *("vip", "a:1", "1", "b", "true", "vip:true", "eu:west", "region:eu:west", "n:2.5", "0:vip", "a"),
+            *(["a:1", "b"], ["2.5", "region:eu:west"], ["1", "a:1"], ["vip", "b"]),
+        ],
         "error_type": ["ValueError", "Lost", "shop.Lost", "valueerror", "KeyError"],
         "error": ["%", "_", "WRONG", "lost", "'", "b lo"],
         "created_after": created,

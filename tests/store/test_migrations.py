@@ -90,9 +90,19 @@ def _set_version(db: Database, version: str) -> None:
 
 def test_the_migrated_schema_is_that_of_the_tables(migrated: Database) -> None:
     with migrated.reading() as connection:
-        options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "version_table": VERSION_TABLE,
+            "include_object": lambda thing, *_: not (migrated.is_sqlite and _is_of_postgresql(thing)),
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
+
+
+def _is_of_postgresql(thing: Any) -> bool:
+    """Whether an index is made on PostgreSQL alone, which alembic does not look at."""
+    return getattr(thing, "_ddl_if", None) is not None
 
 
 def test_the_migrated_schema_has_the_details_of_the_tables(migrated: Database) -> None:

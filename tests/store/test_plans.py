@@ -34,7 +34,21 @@ from celery_jobs.store.filters import Filter
 from tests.processes import wait_until
 from tests.servers.round_trips import round_trips
 from tests.store.conftest import FAILURE, LEASE, begin, claim, complete, new_job, store
-from tests.store.plans import DEAD, DUE, EXPIRED, FIRST, LONELY, OWES, REPLAYS, UNTOLD, Rehearsal, fill, number, reading
+from tests.store.plans import (
+    DEAD,
+    DUE,
+    EXPIRED,
+    FIRST,
+    LONELY,
+    OWES,
+    REPLAYS,
+    TAGGED,
+    UNTOLD,
+    Rehearsal,
+    fill,
+    number,
+    reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,6 +164,9 @@ PAGES: dict[str, tuple[dict[str, Any], set[str], int]] = {
     "final_status": ({"final_status": "success"}, ONE, BOUND),
     "original": ({"original": OLD}, ONE, 6),
     "replay_of": ({"replay_of": number(1)}, {"jobs_replays"}, 5 * REPLAYS),
+    "a tag of few": ({"tag": "customer:42"}, {"jobs_tags"}, 4 * TAGGED),
+    "several tags": ({"tag": ["42", "eu"], "status": "DEAD"}, {"jobs_tags"}, 4 * TAGGED),
+    "a tag of nobody": ({"tag": "none"}, {"jobs_tags"}, 0),
     "dead": ({"status": "DEAD"}, {"jobs_letters"}, PAGE),
     "dead of a queue": (
         {"final_status": "dead_lettered", "queue": "rare"},
@@ -164,7 +181,7 @@ PAGES: dict[str, tuple[dict[str, Any], set[str], int]] = {
         " ".join(where): (where, ONE, BOUND + PAGE)
         for where in (
             {"task": "none"},
-            {"tag": "customer:42"},
+            {"tag": "import"},
             {"error": "no such text"},
             {"attempts": 9},
             {"created_after": NOW},
@@ -229,7 +246,7 @@ def test_a_claim_touches_no_index(new_postgresql_database: Callable[[], str]) ->
     """It changes nothing that an index names, so PostgreSQL writes the row's new version into its page and no more."""
     db = Database(new_postgresql_database(), timeout=20)
     for _ in range(CLAIMS):
-        begin(db)
+        begin(db, tags=["vip"])
     db.dispose()  # a session tells what it did at its end
     query = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'")
 

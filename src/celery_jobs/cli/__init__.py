@@ -9,6 +9,7 @@ from celery_jobs.cli.callback import callback
 from celery_jobs.cli.dlq import dlq
 from celery_jobs.cli.enqueue import enqueue
 from celery_jobs.cli.enqueue_http import enqueue_http
+from celery_jobs.cli.keys import release_key
 from celery_jobs.cli.maintenance import check, migrate, promote, reap, sweep
 from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.pauses import drain, pause, resume
@@ -36,7 +37,7 @@ def jobs() -> None:
       0    done; what a bulk command skipped is told
       1    refused, or something is wrong: also where every ID given was skipped
       2    wrong usage
-      3    no such job
+      3    no such job, or no job with such a key
       4    the database does not answer or has the wrong schema
       5    timeout
       130  interrupted; a bulk command says how to go on
@@ -50,7 +51,10 @@ def jobs() -> None:
 
 
 _LOOKING = (list_runs, show, wait, queues, stats)
-_ACTING = (enqueue, enqueue_http, replay, cancel, fire, delete, dlq, pause, resume, drain, callback, alert)
+_ACTING = (
+    *(enqueue, enqueue_http, replay, cancel, fire, delete, release_key, dlq),
+    *(pause, resume, drain, callback, alert),
+)
 _KEEPING = (promote, sweep, reap, migrate, check)
 
 for command in (*_LOOKING, *_ACTING, *_KEEPING):

@@ -14,6 +14,7 @@ from celery_jobs.errors import (
     InvalidJob,
     JobNotFound,
     JobsError,
+    KeyNotFound,
     NotInstalled,
     SchemaOutdated,
     StoreUnavailable,
@@ -35,6 +36,7 @@ REFUSED, USAGE, NOT_FOUND, DATABASE, TIMEOUT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (JobNotFound, NOT_FOUND),
+    (KeyNotFound, NOT_FOUND),
     (StoreUnavailable, DATABASE),
     (SchemaOutdated, DATABASE),
     (WaitTimeout, TIMEOUT),

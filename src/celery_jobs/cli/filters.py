@@ -26,6 +26,8 @@ def _checked(context: click.Context, parameter: click.Parameter, value: Any) -> 
     """Refuse what a Filter refuses, naming the option."""
     from celery_jobs.store.filters import Filter
 
+    if value == ():  # what may be given again, and was not given
+        return None
     field = str(parameter.name)
     if value is not None and field not in _BY_ID:
         try:
@@ -48,7 +50,7 @@ _STATES = {
 _OTHERS = {
     "queue": _option("--queue", shell_complete=complete_queue, help="Jobs of this queue."),
     "task": _option("--task", shell_complete=complete_task, help="Jobs of this task."),
-    "tag": _option("--tag", help="Jobs with this tag: a value, or key:value."),
+    "tag": _option("--tag", multiple=True, help="Jobs with this tag: a value, or key:value; may be given again."),
     "error_type": _option("--error-type", help="Their error's class, with or without its module."),
     "error": _option("--error", help="A text in their error's message, in any case."),
     "created_after": _option("--since", "created_after", type=MOMENT, help="Created since then: 2h, 2026-04-10T12:00."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from celery_jobs.cli.screen import state
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import age, error_line, moment, one_line
+from celery_jobs.cli.text import age, error_line, moment, one_line, tags_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,7 @@ _RUNS = (
     Column("CREATED", rank=2),
     Column("AGE", rank=3, right=True, instead_of="CREATED"),
     Column("QUEUE", rank=4, least=8),
+    Column("TAGS", rank=6, least=8),
     Column("ERROR", rank=5, least=16),
 )
 
@@ -37,6 +38,7 @@ _DEAD_LETTERS = (
     Column("ATTEMPTS", rank=4, right=True),
     Column("QUEUE", rank=5, least=8),
     Column("REPLAYED", rank=6),
+    Column("TAGS", rank=7, least=8),
     Column("LAST ERROR", rank=2, least=16),
 )
 
@@ -55,6 +57,7 @@ def _run(run: Run) -> list[Text | str]:
         moment(run.created_at),
         age(run.created_at),
         one_line(run.queue),
+        one_line(tags_line(run.tags)),
         error_line(*_error(run)),
     ]
 
@@ -80,5 +83,6 @@ def _dead_letter(run: Run) -> list[Text | str]:
         str(run.attempt_number),
         one_line(run.queue),
         moment(run.replayed_at),
+        one_line(tags_line(run.tags)),
         error_line(run.error_type, run.error_message),
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from celery_jobs.cli.response import print_response
 from celery_jobs.cli.screen import state
-from celery_jobs.cli.text import age, moment, one_line, plural, safe, span
+from celery_jobs.cli.text import age, moment, one_line, plural, safe, span, tags_line
 from celery_jobs.cli.timeline import print_timeline
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("queue", run.queue),
         ("arguments", arguments),
         ("priority", str(run.priority) if run.priority else None),
-        ("tags", _tags(run.tags)),
+        ("tags", tags_line(run.tags)),
         ("key", run.idempotency_key),
         ("concurrency", run.concurrency_key),
         ("created", f"{moment(run.created_at)}, {age(run.created_at)} ago"),
@@ -66,12 +66,6 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("callback", _callback(run)),
         ("replaced by", run.replaced_by),
     ]
-
-
-def _tags(tags: Any) -> str | None:
-    if isinstance(tags, dict):
-        return ", ".join(f"{key}: {value}" for key, value in tags.items())
-    return ", ".join(map(str, tags or ()))
 
 
 def _ended(run: Run) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["age", "error_line", "moment", "one_line", "plural", "safe", "span"]
+__all__ = ["age", "error_line", "moment", "one_line", "plural", "safe", "span", "tags_line"]
 
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, of which escapes are made, and marks that turn the direction of what follows."""
@@ -28,6 +29,13 @@ def error_line(error_type: str | None, message: str | None) -> str:
     """An error in one line: its class, without the module, and what it said."""
     name = one_line(error_type).rpartition(".")[2]
     return ": ".join(part for part in (name, one_line(message)) if part)
+
+
+def tags_line(tags: list[str] | dict[str, Any] | None) -> str:
+    """A job's tags one after the other, those of an object as `key: value`."""
+    if isinstance(tags, dict):
+        return ", ".join(f"{key}: {value}" for key, value in tags.items())
+    return ", ".join(tags or ())
 
 
 def moment(value: datetime | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connec
     for job in new:
         refusal = _refusal(job, originals.get(str(job.replay_of)), force)
         if refusal is None:
-            allowed.append(job)
+            allowed.append(_with_its_key(job, originals[str(job.replay_of)]))
         else:
             outcomes[job.id] = refusal
     marks = {str(job.replay_of): job.id for job in allowed if originals[str(job.replay_of)].replayed_as != job.id}
@@ -65,6 +65,12 @@ def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connec
         _mark_replayed(marks, connection)
     outcomes.update(zip((job.id for job in allowed), insert_jobs(db, allowed, connection), strict=True))
     return [outcomes[job.id] for job in new]
+
+
+def _with_its_key(new: NewJob, original: Any) -> NewJob:
+    """A key that the original has no more may be another job's, which no replay is."""
+    is_lost = new.idempotency_key is not None and original.idempotency_key is None
+    return replace(new, idempotency_key=None) if is_lost else new
 
 
 def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
@@ -84,7 +90,7 @@ _MARK_REPLAYED = update(jobs).values(idempotency_key=None, replayed_at=now())
 
 def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
-    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at")
+    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at", "idempotency_key")
     query = select(*(jobs.c[name] for name in names))
     locked = query.where(among(jobs.c.id, original_ids, has_arrays(connection))).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}

@@ -6,16 +6,17 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from sqlalchemy import Text, and_, case, cast, false, func, literal, or_, select
+from sqlalchemy import and_, case, false, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import FinalStatus, Status, parse_filter
 from celery_jobs.store.tables import Timestamp, jobs
+from celery_jobs.store.tags import has_tag
 from celery_jobs.store.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Filter", "Where"]
 
+MOST_TAGS = 50
+"""That one filter asks for: no job has more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which runs are meant; what is None is not asked. Moments are aware, or naive in UTC.
 
-    `status`: any status or final status, as any of the documents spells it; `tag`: a value, or `key:value`;
-    `error_type`: the exception's class, with or without its module; `error`: a text in its message, in any case;
-    `attempts`: so many begun so far; `original`: an original's id; `replay_of`: the id of what was replayed;
-    `ended`: whether the run has its verdict.
+    `status`: any status or final status, as any of the documents spells it; `tag`: a value, or `key:value`, or a list
+    of these, each of which is asked for; `error_type`: the exception's class, with or without its module; `error`: a
+    text in its message, in any case; `attempts`: so many begun so far; `original`: an original's id; `replay_of`: the
+    id of what was replayed; `ended`: whether the run has its verdict.
     Raises ValueError naming the field.
     """
 
@@ -42,7 +46,7 @@ class Filter:
     final_status: str | None = None
     queue: str | None = None
     task: str | None = None
-    tag: str | None = None
+    tag: str | Sequence[str] | None = None
     error_type: str | None = None
     error: str | None = None
     created_after: datetime | None = None
@@ -70,6 +74,10 @@ class Filter:
         asked = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         return [_CONDITIONS[name](db, of, value) for name, value in asked.items()]
 
+    def tagged(self, db: Database) -> ColumnElement[bool] | None:
+        """What its tags ask for, of which PostgreSQL has an index; None where it names none."""
+        return None if self.tag is None else _tagged(db, jobs.c, self.tag)
+
     @property
     def states(self) -> set[Status | FinalStatus]:
         """The status that is asked for, the verdict, or both."""
@@ -83,7 +91,7 @@ class Where(TypedDict, total=False):
     final_status: str | None
     queue: str | None
     task: str | None
-    tag: str | None
+    tag: str | Sequence[str] | None
     error_type: str | None
     error: str | None
     created_after: datetime | None
@@ -116,6 +124,13 @@ def _check_text(name: str, value: Any) -> None:
         raise ValueError(f"{name}: a text is expected, not {value!r}")
 
 
+def _check_tags(name: str, value: Any) -> None:
+    if not isinstance(value, str | list | tuple) or not 1 <= len(_tags(value)) <= MOST_TAGS:
+        raise ValueError(f"{name}: a text, or a list of 1 to {MOST_TAGS} texts, is expected, not {value!r}")
+    for tag in _tags(value):
+        _check_text(name, tag)
+
+
 def _check_moment(name: str, value: Any) -> None:
     if not isinstance(value, datetime):
         raise ValueError(f"{name}: a datetime is expected, not {value!r}")
@@ -142,7 +157,8 @@ def _check_bool(name: str, value: Any) -> None:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("status", "final_status"), _check_state),
     **dict.fromkeys(("original", "replay_of"), _check_id),
-    **dict.fromkeys(("queue", "task", "tag", "error_type", "error"), _check_text),
+    **dict.fromkeys(("queue", "task", "error_type", "error"), _check_text),
+    "tag": _check_tags,
     **dict.fromkeys(("created_after", "created_before", "dead_lettered_after", "dead_lettered_before"), _check_moment),
     "attempts": _check_count,
     "ended": _check_bool,
@@ -173,34 +189,12 @@ def _latest(of: Columns, column: str, own: Any, value: Any) -> ColumnElement[boo
     return case((of.status == Status.FAILED, latest), else_=own == value)
 
 
-def _tagged(db: Database, of: Columns, value: str) -> ColumnElement[bool]:
-    """A list that holds the value, or an object with such a value, or with the pair that it names."""
-    has_value = _has(db, of, lambda tag: tag.c.value == value)
-    if ":" not in value:
-        return has_value
-    has_pair = _has(db, of, lambda tag: tag.c.key + ":" + tag.c.value == value)
-    return or_(has_value, and_(_is_object(db, of), has_pair))
+def _tagged(db: Database, of: Columns, value: str | Sequence[str]) -> ColumnElement[bool]:
+    return and_(*(has_tag(of.tags, tag, db.is_sqlite) for tag in _tags(value)))
 
 
-def _has(db: Database, of: Columns, wanted: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
-    if db.is_sqlite:
-        each = func.json_each(of.tags).table_valued("key", "value", "type").alias("tag")
-        # There JSON's true and false are 1 and 0, which are numbers too.
-        said = case((each.c.type.in_(("true", "false")), each.c.type), else_=cast(each.c.value, Text))
-        texts = select(cast(each.c.key, Text).label("key"), cast(said, Text).label("value")).subquery()
-        return select(literal(1)).select_from(texts).where(wanted(texts)).exists()
-    as_object = case((_is_object(db, of), of.tags), else_=func.jsonb_build_object())
-    as_list = case((~_is_object(db, of), of.tags), else_=func.jsonb_build_array())
-    pairs = func.jsonb_each_text(as_object).table_valued("key", "value").alias("pair")
-    values = func.jsonb_array_elements_text(as_list).table_valued("value").alias("entry")
-    in_object = select(literal(1)).select_from(pairs).where(wanted(pairs)).exists()
-    with_key = select(literal(None, Text).label("key"), values.c.value).select_from(values).subquery()
-    return or_(in_object, select(literal(1)).select_from(with_key).where(wanted(with_key)).exists())
-
-
-def _is_object(db: Database, of: Columns) -> ColumnElement[bool]:
-    kind = func.json_type(of.tags) if db.is_sqlite else func.jsonb_typeof(of.tags)
-    return func.coalesce(kind, "") == "object"
+def _tags(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def _failed_as(db: Database, of: Columns, value: str) -> ColumnElement[bool]:

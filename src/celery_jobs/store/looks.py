@@ -1,7 +1,7 @@
 """Looks for runs that a filter means, each at a bounded number of rows: what is not found by then is looked for next.
 
-A look goes by the index that suits the filter: the run or the replays that it names, the dead letters, what is live;
-else by the primary key, whose ids sort by time.
+A look goes by the index that suits the filter: the run or the replays that it names, tags that few have, the dead
+letters, what is live; else by the primary key, whose ids sort by time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from sqlalchemy import ARRAY, any_, func, select, union_all
 
 from celery_jobs.ids import parse_id
 from celery_jobs.states import FinalStatus, Status
+from celery_jobs.store.among import among
 from celery_jobs.store.clock import asked_at
-from celery_jobs.store.planning import by_index
-from celery_jobs.store.tables import jobs
+from celery_jobs.store.planning import by_index, expected
+from celery_jobs.store.tables import jobs, tagged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,9 @@ def _narrowed(db: Database, which: Filter, connection: Connection) -> tuple[list
         return [jobs.c.id == parse_id(which.original)], True
     if which.replay_of is not None:
         return [jobs.c.replay_of == parse_id(which.replay_of)], False
+    having = _having_tags(db, which, connection)
+    if having is not None:
+        return [among(jobs.c.id, having, arrays=True)], True
     if _are_dead(which):
         of_queue = [] if which.queue is None else [jobs.c.queue == which.queue]
         return [jobs.c.dead_lettered_at.is_not(None), *of_queue], False
@@ -107,6 +111,25 @@ def _narrowed(db: Database, which: Filter, connection: Connection) -> tuple[list
     if live and _are_few(connection, live):
         return [_one_of(db, which, live)], True
     return [], False
+
+
+def _having_tags(db: Database, which: Filter, connection: Connection) -> Sequence[str] | None:
+    """The originals with the tags that are asked for, where an index finds them and they are few; else None.
+
+    The index has no order, and gives all that it finds before the first is read. So what seems to be many is not asked
+    for.
+    """
+    condition, most = which.tagged(db), LOOKED_AT // 2  # they are read once more, by their ids
+    if db.is_sqlite or condition is None:
+        return None
+    query = select(jobs.c.id).where(tagged, condition)
+    if expected(connection, query) > most:
+        return None
+    by_index(connection)
+    # For the limit alone the planner might look through all jobs, as if it had to find some of many.
+    found = query.cte("tagged").prefix_with("MATERIALIZED")
+    ids = connection.execute(select(found.c.id).limit(most + 1)).scalars().all()
+    return ids if len(ids) <= most else None
 
 
 def _live(which: Filter) -> list[Select[Any]]:

@@ -117,6 +117,7 @@ class Claim:
     lease_token: str
     started_at: datetime = field(compare=False)
     """A repetition after a lost reply is the same claim."""
+    tags: list[str] | dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

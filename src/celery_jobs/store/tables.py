@@ -36,6 +36,7 @@ __all__ = [
     "queues",
     "responses",
     "services",
+    "tagged",
     "unalerted",
     "unsent_callback",
     "workers",
@@ -89,6 +90,9 @@ unsent_callback = text("callback_state IN ('due', 'sending')")
 
 unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
 """The same of dead letters that nobody was told of."""
+
+tagged = text("tags IS NOT NULL AND attempt_number = 1")
+"""The same of jobs that are found by their tags."""
 
 expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
 dead = text("dead_lettered_at IS NOT NULL")
@@ -221,6 +225,8 @@ jobs = Table(
         sqlite_where=text("untold_at IS NOT NULL"),
     ),
     Index("jobs_callbacks", "callback_at", postgresql_where=unsent_callback, sqlite_where=unsent_callback),
+    # SQLite has no index of what is inside JSON.
+    Index("jobs_tags", "tags", postgresql_using="gin", postgresql_where=tagged).ddl_if(dialect="postgresql"),
     # Rows keep room for their updates, which then touch no index (HOT).
     postgresql_with={"fillfactor": "60", "autovacuum_vacuum_scale_factor": "0.02"},
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "require_beside", "upgrade"]
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -46,6 +46,7 @@ CONCURRENTLY = (
     ("0004", "jobs_letters", "jobs (id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_letters_of", "jobs (queue, id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_replays", "jobs (replay_of) WHERE replay_of IS NOT NULL"),
+    ("0005", "jobs_tags", "jobs USING gin (tags) WHERE tags IS NOT NULL AND attempt_number = 1"),
 )
 """Indexes that are built on PostgreSQL while everybody goes on writing, each with the version that has it."""
 
