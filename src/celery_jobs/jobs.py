@@ -12,6 +12,7 @@ from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
 from celery_jobs.errors import AmbiguousId, JobNotFound
 from celery_jobs.ids import parse_id
+from celery_jobs.outside import OutsideWorkers
 from celery_jobs.plugin import plugin_of
 from celery_jobs.runs import Page, Run, make_run, masked
 from celery_jobs.store import callbacks, invariants, reads, stats
@@ -43,7 +44,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs:
+class Jobs(OutsideWorkers):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in

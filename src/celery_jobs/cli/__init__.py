@@ -9,6 +9,7 @@ from celery_jobs.cli.callback import callback
 from celery_jobs.cli.dlq import dlq
 from celery_jobs.cli.enqueue import enqueue
 from celery_jobs.cli.enqueue_http import enqueue_http
+from celery_jobs.cli.enqueue_payload import enqueue_payload
 from celery_jobs.cli.maintenance import check, migrate, promote, reap, sweep
 from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.queues import queues, stats
@@ -49,7 +50,7 @@ def jobs() -> None:
 
 
 _LOOKING = (list_runs, show, wait, queues, stats)
-_ACTING = (enqueue, enqueue_http, replay, cancel, fire, delete, dlq, callback, alert)
+_ACTING = (enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, dlq, callback, alert)
 _KEEPING = (promote, sweep, reap, migrate, check)
 
 for command in (*_LOOKING, *_ACTING, *_KEEPING):
