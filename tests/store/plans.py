@@ -206,8 +206,8 @@ def reading(db: Database, act: Callable[[], Any]) -> Reading:
     found = Reading()
 
     def explain(connection: Any, _: Any, statement: str, parameters: Any, __: Any, many: bool) -> None:
-        if statement == "SET LOCAL enable_seqscan = off":
-            found.by_index = True
+        if statement.startswith("SET LOCAL"):
+            found.by_index = found.by_index or statement == "SET LOCAL enable_seqscan = off"
             return
         cursor = connection.connection.cursor()
         cursor.execute("SAVEPOINT explained")

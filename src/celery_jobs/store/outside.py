@@ -14,6 +14,7 @@ from celery_jobs.store.attempts import ready
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.new_rows import is_paused
+from celery_jobs.store.planning import in_order
 from celery_jobs.store.rows import Claim
 from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, messages
@@ -70,6 +71,7 @@ def claim(db: Database, queue: str, worker_id: str, limit: int, lease: float) ->
 
 def _take(queue: str, limit: int, values: dict[str, Any], connection: Connection) -> None:
     """Priority by priority from the highest, so that an index gives what is due of each however much is not."""
+    in_order(connection)
     ids: list[str] = []
     priority = None
     while len(ids) < limit:
@@ -83,7 +85,7 @@ def _take(queue: str, limit: int, values: dict[str, Any], connection: Connection
 
 
 def _highest(queue: str, below: int | None) -> Select[Any]:
-    query = select(func.max(jobs.c.priority)).where(_pulled, jobs.c.queue == queue)
+    query = select(jobs.c.priority).where(_pulled, jobs.c.queue == queue).order_by(jobs.c.priority.desc()).limit(1)
     return query if below is None else query.where(jobs.c.priority < below)
 
 
