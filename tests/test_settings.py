@@ -276,3 +276,24 @@ def test_retries_can_be_switched_off_and_need_no_delays_then() -> None:
 def test_the_highest_and_the_lowest_attempts_are_taken() -> None:
     assert _queue(max_attempts=100).max_attempts == 100
     assert _queue(max_attempts=1).max_attempts == 1
+
+
+def test_a_queue_is_celerys_or_outside_workers() -> None:
+    assert parse_settings({}).queue("shop").mode == "celery"
+    settings = parse_settings({"queues": {"shop": {"mode": "pull", "retry_delays": [5]}, "mail": {"mode": "celery"}}})
+    assert settings.queue("shop").is_pull
+    assert not settings.queue("mail").is_pull
+    assert settings.pull_queues == ["shop"]
+    for wrong in ("push", "", None, True, ["pull"]):
+        (problem,) = _problems(queues={"shop": {"mode": wrong}})
+        assert problem == f"jobs_queues['shop'].mode: 'celery' or 'pull' is expected, not {wrong!r}"
+
+
+def test_not_every_queue_is_outside_workers() -> None:
+    assert _problems(queue_defaults={"mode": "pull"}) == [
+        "jobs_queue_defaults.mode: 'pull' is said of single queues, in jobs_queues"
+    ]
+    pull = {"mode": "pull"}
+    for given in ({"queues": {"celery-jobs": pull}}, {"queues": {"ticks": pull}, "service_queue": "ticks"}):
+        (problem,) = _problems(**given)
+        assert "beat's ticks go there" in problem

@@ -16,6 +16,7 @@ from celery.utils.saferepr import saferepr
 
 from celery_jobs.envelope import decode_body
 from celery_jobs.errors import InvalidJob
+from celery_jobs.payload import read_payload
 from celery_jobs.redaction import MASK, redact, redact_text
 
 if TYPE_CHECKING:
@@ -63,11 +64,17 @@ def _plain(value: Any) -> Any:
 def read_arguments(plugin: Plugin, task: str | None, message: Message) -> Arguments:
     """The arguments of a message, what `jobs_redact` names masked, positional parameters of a known task too."""
     try:
-        args, kwargs, _ = decode_body(plugin, message)
+        args, kwargs, _ = _call(plugin, task, message)
     except Exception as error:
         size = len(message.body)
         return Arguments(unreadable=f"{size:,} bytes of {message.content_type} that cannot be read here: {error}")
     return _masked(plugin, task, args, kwargs)
+
+
+def _call(plugin: Plugin, task: str | None, message: Message) -> tuple[Sequence[Any], dict[str, Any], object]:
+    if task is None:
+        return (read_payload(message.body),), {}, None
+    return decode_body(plugin, message)
 
 
 def _masked(plugin: Plugin, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:

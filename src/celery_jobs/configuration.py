@@ -64,10 +64,22 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
             _check(accepted, name, value, _TYPES[name], problems, PREFIX)
     defaults = _queue(values.get("queue_defaults", {}), QueueSettings(), f"{PREFIX}queue_defaults", problems)
     queues = _queues(values.get("queues", {}), defaults, problems)
+    _check_modes(accepted, defaults, queues, problems)
     _check_addresses(accepted, problems)
     if problems:
         raise InvalidSettings(problems)
     return Settings(**accepted, queue_defaults=defaults, queues=queues)
+
+
+def _check_modes(
+    accepted: Mapping[str, Any], defaults: QueueSettings, queues: Mapping[str, QueueSettings], problems: list[str]
+) -> None:
+    """Every task's queue would be one for outside workers, or that of beat's ticks, which nobody then consumes."""
+    ticks = accepted.get("service_queue", Settings().service_queue)
+    if defaults.is_pull:
+        problems.append(f"{PREFIX}queue_defaults.mode: 'pull' is said of single queues, in {PREFIX}queues")
+    elif ticks in queues and queues[ticks].is_pull:
+        problems.append(f"{PREFIX}queues[{ticks!r}].mode: beat's ticks go there (jobs_service_queue): not 'pull'")
 
 
 def _check_addresses(accepted: Mapping[str, Any], problems: list[str]) -> None:

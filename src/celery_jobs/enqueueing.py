@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from celery_jobs.batch import Batch, Gathered
 from celery_jobs.errors import InvalidJob, StoreUnavailable
 from celery_jobs.http.request import NAMES as REQUEST
 from celery_jobs.http.request import as_arguments
-from celery_jobs.options import NAMES
+from celery_jobs.options import NAMES, refuse_unknown
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.runs import EnqueueOutcome
 from celery_jobs.template import Templates
@@ -62,7 +61,7 @@ _KNOWN = (NAMES - {"job_priority"}) | _CELERY_OPTIONS | {"priority"}
 
 def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Any:
     """Enqueue a task by name, `priority` higher first; gives Celery's result. Raises InvalidJob."""
-    _refuse_unknown(options)
+    refuse_unknown(options, _KNOWN)
     _require_job(plugin, name)
     if "priority" in options:
         options["job_priority"] = options.pop("priority")
@@ -76,16 +75,8 @@ def submit(plugin: Plugin, name: str, args: Sequence[Any], kwargs: Mapping[str, 
 def http_call(url: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Task and keyword arguments of a request, whose part is taken out of a door's options; raises InvalidJob."""
     arguments = {name: options.pop(name) for name in REQUEST if name in options}
-    _refuse_unknown(options, _KNOWN | frozenset(REQUEST))
+    refuse_unknown(options, _KNOWN | frozenset(REQUEST))
     return HTTP_TASK, as_arguments({**arguments, "url": url})
-
-
-def _refuse_unknown(options: Mapping[str, Any], known: frozenset[str] = _KNOWN) -> None:
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise InvalidJob(name, f"unknown option; {hint}")
 
 
 def _require_job(plugin: Plugin, name: str) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "JobEnded",
     "JobNotEnded",
     "JobNotFound",
+    "JobNotHeld",
     "JobRunning",
     "JobUntold",
     "JobsError",
@@ -119,6 +120,17 @@ class KeyNotFound(JobsError, LookupError):
 
 class JobNotEnded(JobsError):
     """The job is waiting or running; only an ended run can be replayed or purged, or have its callback sent again."""
+
+
+class JobNotHeld(JobsError):
+    """An outside worker does not hold the job, or no longer: another does, its lease ran out, or the job has ended.
+
+    `holder`: the `worker_id` of who holds it now; None: nobody does.
+    """
+
+    def __init__(self, problem: str, holder: str | None = None) -> None:
+        self.holder = holder
+        super().__init__(problem)
 
 
 class JobEnded(JobsError):

@@ -15,7 +15,7 @@ from celery_jobs.errors import InvalidJob, InvalidUrl
 from celery_jobs.policy import Level, parse_level
 from celery_jobs.settings import MAX_DELAY
 
-__all__ = ["NAMES", "JobOptions", "take_options"]
+__all__ = ["NAMES", "JobOptions", "refuse_unknown", "take_moment", "take_options"]
 
 NAMES = frozenset(
     [
@@ -80,6 +80,15 @@ def take_options(options: dict[str, Any]) -> JobOptions:
     return JobOptions(level=level, scheduled_at=scheduled_at, **checked)
 
 
+def refuse_unknown(options: Iterable[str], known: frozenset[str]) -> None:
+    """Raise InvalidJob for an option that a door does not take, with the nearest one that it does."""
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise InvalidJob(name, f"unknown option; {hint}")
+
+
 def _is_celerys(name: str, value: Any) -> bool:
     """Celery has a `retry_policy` too: a dictionary that says how often to try to publish."""
     return name == "retry_policy" and isinstance(value, Mapping) and "delays" not in value
@@ -113,10 +122,11 @@ def _scheduled_at(given: dict[str, Any]) -> datetime | None:
         raise InvalidJob(named[1], f"{' and '.join(named)} say the same; give one")
     if not named or named[0] == "delay":
         return None
-    return _moment(named[0], given.pop(named[0]))
+    return take_moment(named[0], given.pop(named[0]))
 
 
-def _moment(name: str, value: Any) -> datetime:
+def take_moment(name: str, value: Any) -> datetime:
+    """A moment in UTC of an option; raises InvalidJob naming it."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

@@ -21,7 +21,7 @@ from celery_jobs.errors import DuplicateJob, InvalidJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.publisher import published_by
-from celery_jobs.recording import Wire, make_job, read_wire, require_carried
+from celery_jobs.recording import Wire, make_job, read_wire, require_carried, require_sent
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 from celery_jobs.submitting import install_send_task
@@ -149,6 +149,7 @@ class RecordingProducer:
         if submission.expires_in is not None:
             more.update(expires_in=submission.expires_in, expires_at=None)
         queue = queue_of(self._plugin.app.amqp.queues, options)
+        require_sent(self._plugin, queue)
         return make_job(self._plugin, wire, message, queue, submission.options, **more)
 
     def _record(self, job: NewJob, patient: bool, ahead: Ahead | None) -> Enqueued:
@@ -214,11 +215,14 @@ class RecordingProducer:
 
         queues = self._plugin.app.amqp.queues
         options = plain_options(queues, options)
+        queue = queue_of_retry(queues, options, running.task.request.delivery_info or {})
+        if queue not in (None, running.job.queue):
+            require_sent(self._plugin, str(queue))
         counted = submission.delay is not None  # a countdown counts by the database's clock, from the finish
         return Next(
             delay=submission.delay or 0,
             scheduled_at=None if counted else wire.eta,
             message=capture(body, options, self._plugin.settings.max_payload_bytes),
-            queue=queue_of_retry(queues, options, running.task.request.delivery_info or {}),
+            queue=queue,
             expires_at=wire.expires_at,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Message, NewJob
 
-__all__ = ["Wire", "make_job", "read_wire", "require_carried", "require_permitted"]
+__all__ = ["Wire", "make_job", "read_wire", "require_carried", "require_permitted", "require_sent"]
 
 LONGEST_NAME = 1024
 """Bytes of UTF-8; an index of PostgreSQL takes no more than 2,704 in all."""
@@ -110,6 +110,16 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "callback_url": options.callback_url,
     }
     return NewJob(**{**values, **more})
+
+
+def require_sent(plugin: Plugin, queue: str) -> None:
+    """Raise InvalidJob for a task in a queue of which nothing is sent."""
+    if plugin.settings.queue(queue).is_pull:
+        raise InvalidJob(
+            "queue",
+            f"{queue!r} has mode 'pull': outside workers claim its jobs, and no worker of Celery would run a task; "
+            "give it another queue, or enqueue_payload what outside workers are to have",
+        )
 
 
 def require_carried(driver: str, task_id: str) -> None:

@@ -39,15 +39,13 @@ class Replays:
 
         Links, errbacks and the rest of a chain run on; group and chord are dropped, `expires` and `eta` too.
         """
-        body = _read(original, message, self._accept)
-        _require_fit(self.plugin, original, body)
         job_id = new_id()
         return NewJob(
             id=job_id,
             task_id=job_id,
             task=original.task,
             queue=original.queue,
-            message=_alone(message, body, job_id),
+            message=self._message(original, message, job_id),
             max_attempts=self._policy(original).max_attempts,
             retries_enabled=self.plugin.settings.queue(original.queue).retries_enabled,
             retry_policy=original.retry_policy,
@@ -61,6 +59,13 @@ class Replays:
             replay_of=original.id,
             replay_reason=self.reason,
         )
+
+    def _message(self, original: Job, message: Message, task_id: str) -> Message:
+        if original.task is None:  # a payload is no call that could fit a task, or be a member of anything
+            return replace(message, id=new_id())
+        body = _read(original, message, self._accept)
+        _require_fit(self.plugin, original, body)
+        return _alone(message, body, task_id)
 
     def _policy(self, original: Job) -> Policy:
         if original.retry_policy is not None:

@@ -44,6 +44,7 @@ RULES: dict[str, Rule] = {
         f"a list of numbers above 0, at most {LONGEST_WAIT:,}",
         lambda v: isinstance(v, list | tuple) and all(_number(n) and n <= LONGEST_WAIT for n in v),
     ),
+    "Mode": Rule("'celery' or 'pull'", lambda v: v in ("celery", "pull")),
     "float | None": Rule("a number above 0, or None", lambda v: v is None or _number(v)),
     "int | None": Rule(
         f"a whole number from 1 to {MAX_ATTEMPTS}, or None",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from celery_jobs.destinations import Destinations
 from celery_jobs.policy import Level
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from celery_jobs.assertions import Assertion
     from celery_jobs.signing import Secret
 
-__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "QueueSettings", "Settings"]
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "QueueSettings", "Settings"]
+
+Mode = Literal["celery", "pull"]
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
@@ -84,6 +86,13 @@ class QueueSettings:
     """Seconds that an attempt may take; None: HTTP jobs 30, other tasks as long as they like."""
     assertions: tuple[Assertion, ...] = ()
     """What the responses to the queue's HTTP jobs must be besides 2xx."""
+    mode: Mode = "celery"
+    """`pull`: its jobs are payloads that outside workers claim, and nothing of it is sent to the broker."""
+
+    @property
+    def is_pull(self) -> bool:
+        """Whether outside workers claim its jobs."""
+        return self.mode == "pull"
 
     @property
     def level(self) -> Level:
@@ -167,6 +176,11 @@ class Settings:
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""
         return self.queues.get(name, self.queue_defaults)
+
+    @property
+    def pull_queues(self) -> list[str]:
+        """Names of the queues whose jobs outside workers claim."""
+        return [name for name, queue in self.queues.items() if queue.is_pull]
 
     @property
     def alerted_queues(self) -> tuple[list[str] | None, list[str]]:

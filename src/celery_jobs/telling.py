@@ -60,7 +60,7 @@ def tell_untold(plugin: Plugin, limit: int) -> int:
 def tell_lost(plugin: Plugin, job_id: str, worker: str | None = None) -> None:
     """Tell those who listen to Celery's events that a job waits again, whose worker was lost."""
     chain = reads.attempts(plugin.db, reads.find_original(plugin.db, job_id) or "", answers=False)
-    for job in chain[-1:]:
+    for job in [job for job in chain[-1:] if job.task is not None]:
         _say(plugin, worker, "task-retried", uuid=job.task_id, name=job.task, exception="WorkerLostError", traceback="")
 
 
@@ -76,6 +76,9 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     last, original = attempts[-1], attempts[0]
     if not again:
         emit(Kind(f"job.{original.final_status}"), last, error=plugin.masked(last.error_message))
+    if original.task is None:  # an outside worker's, of which Celery has never heard
+        endings.mark_told(plugin.db, original_id)
+        return True
     message = reads.message_of(plugin.db, last.id)
     try:
         with ending(original_id):

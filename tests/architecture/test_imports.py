@@ -26,7 +26,7 @@ LAYERS = (
     ("answers",),
     ("runs",),
     ("callbacks", "alerts", "waiting"),
-    ("envelope",),
+    ("envelope", "payload"),
     ("logs", "task_events", "ahead", "stencils"),
     ("sending", "queue_depth"),
     ("recording", "batch", "arguments", "submission"),
@@ -42,7 +42,8 @@ LAYERS = (
     ("installation",),
     ("task",),
     ("app", "http"),
-    ("enqueueing", "bulk", "doctor", "keys", "queues"),
+    ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues"),
+    ("outside",),
     ("jobs",),
     ("cli", "demo", "testing"),
 )

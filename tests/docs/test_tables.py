@@ -17,6 +17,7 @@ import celery_jobs.testing
 from celery_jobs import bulk, errors, events, logs, options, replaying, settings, states, verbs
 from celery_jobs.cli import jobs as jobs_command
 from celery_jobs.doctor import CHECKS
+from celery_jobs.outside import ClaimedJob, Lease
 from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
@@ -99,9 +100,12 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     values: dict[str, Any] = {name: name for name in required if not name.endswith("_at")}
     job = Job(**values, created_at=moment, scheduled_at=moment)
     run = make_run([job]).to_json()
+    claimed: dict[str, Any] = dict.fromkeys((field.name for field in dataclasses.fields(ClaimedJob)), moment)
     outcome = celery_jobs.EnqueueOutcome(0, error=errors.InvalidJob("delay", "is wrong")).to_json()
     yield "A run", run
     yield "An attempt", run["attempts"][0]
+    yield "A claimed job", ClaimedJob(**claimed).to_json()
+    yield "A lease", Lease("id", moment, cancel_requested=False).to_json()
     yield "Arguments", celery_jobs.Arguments().to_json()
     yield "What became of an item", outcome
     yield "The error of an item", outcome["error"]

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-FIRST = {"ended": 1, "delayed": 7001, "sent": 10_001, "claimed": 10_501, "end": 10_521}
+FIRST = {
+    "ended": 1,
+    "delayed": 7001,
+    "sent": 10_001,
+    "claimed": 10_501,
+    "pulled": 10_521,
+    "leased": 13_521,
+    "end": 13_541,
+}
 """The number of the first job of each kind: those that have ended are the oldest."""
 
 QUEUES = 5
@@ -87,6 +95,27 @@ _KINDS: dict[str, dict[str, str]] = {
         "status": "'processing'",
         "started_at": "at",
         "worker": f"'{LONELY}'::uuid",
+        "lease_token": _ID,
+        "lease_expires_at": "at",
+    },
+    "pulled": {
+        "status": "'pending'",
+        "queue": "'pull'",
+        "task": "NULL",
+        "priority": "n % 3",
+        "sent_at": "NULL",
+        "send_count": "0",
+        "scheduled_at": f"CASE WHEN n < {FIRST['pulled'] + DUE} THEN at ELSE at + interval '90 days' END",
+    },
+    "leased": {
+        "status": "'processing'",
+        "queue": "'pull'",
+        "task": "NULL",
+        "sent_at": "NULL",
+        "send_count": "0",
+        "started_at": "at",
+        "claimed_by": "'painter'",
+        "lease_duration": "30",
         "lease_token": _ID,
         "lease_expires_at": "at",
     },
@@ -179,8 +208,8 @@ def reading(db: Database, act: Callable[[], Any]) -> Reading:
     found = Reading()
 
     def explain(connection: Any, _: Any, statement: str, parameters: Any, __: Any, many: bool) -> None:
-        if statement == "SET LOCAL enable_seqscan = off":
-            found.by_index = True
+        if statement.startswith("SET LOCAL"):
+            found.by_index = found.by_index or statement == "SET LOCAL enable_seqscan = off"
         if statement.startswith(("SET", "EXPLAIN")):
             return
         cursor = connection.connection.cursor()

@@ -24,6 +24,7 @@ from celery_jobs.store import (
     health,
     invariants,
     looks,
+    outside,
     reads,
     sends,
     stats,
@@ -58,7 +59,8 @@ if TYPE_CHECKING:
 
 FIRST_LOOKED_AT, LOOKED_AT = 50, 200
 SENT = FIRST["claimed"] - FIRST["sent"]
-CLAIMED = FIRST["end"] - FIRST["claimed"]
+CLAIMED = FIRST["pulled"] - FIRST["claimed"]
+LEASED = FIRST["end"] - FIRST["leased"]
 CLAIMS = 40
 NOW = datetime.now(UTC)
 
@@ -105,17 +107,21 @@ QUERIES: dict[str, Query] = {
     "hold": (lambda db: sends.hold(db, WAITING), ONE, 1),
     "lose": (lambda db: endings.lose(db, number(FIRST["claimed"]), 3, worker=LONELY), ONE, 4),
     "cancel": (lambda db: endings.cancel(db, WAITING), CHAIN, 10),
+    # Outside workers: what they get, however much of any priority is not due.
+    "claim outside": (lambda db: outside.claim(db, "pull", "painter", 5, 30), {"jobs_pulled"}, 2 * LEASED + 4 * DUE),
+    "leases of a queue": (lambda db: outside.leases_run_out(db, "pull", 100), {"jobs_leased"}, LEASED),
+    "heartbeat outside": (lambda db: outside.keep(db, WAITING, "painter", 30), ONE, 1),
     # The services: what they give, whatever else waits or has ended.
-    "unsent_queues": (sends.unsent_queues, {"jobs_unsent"}, 3),
-    "take_due": (lambda db: sends.take_due(db, "later", 75, 1000), {"jobs_unsent"}, 4 * DUE),
+    "unsent_queues": (sends.unsent_queues, {"jobs_held"}, 3),
+    "take_due": (lambda db: sends.take_due(db, "later", 75, 1000), {"jobs_held"}, 4 * DUE),
     "overdue_queues": (lambda db: sends.overdue_queues(db, 120), {"jobs_live"}, 40),
     "take_overdue": (lambda db: sends.take_overdue(db, "q1", 120, 20, 10), {"jobs_live"}, SENT // 4 + 60),
     "waiting_sent": (lambda db: sends.waiting_sent(db, "q1", 20), {"jobs_live"}, SENT // 4),
     "expired": (lambda db: sends.expired(db, 100), {"jobs_expiring"}, EXPIRED),
     "in_broker": (lambda db: sends.in_broker(db, "q1"), {"jobs_live"}, SENT // 4),
-    "running": (lambda db: workers.running(db, LONELY, 100), {"jobs_live"}, SENT + CLAIMED + DUE),
-    "leases_run_out": (lambda db: workers.leases_run_out(db, 100), {"jobs_live"}, SENT + CLAIMED + DUE),
-    "forget": (lambda db: workers.forget(db, LONELY), {"jobs_live"}, SENT + 3 * CLAIMED + DUE),
+    "running": (lambda db: workers.running(db, LONELY, 100), {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),
+    "leases_run_out": (lambda db: workers.leases_run_out(db, 100), {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),
+    "forget": (lambda db: workers.forget(db, LONELY), {"jobs_live"}, SENT + 3 * CLAIMED + DUE + LEASED),
     "untold": (lambda db: reads.untold(db, 100), {"jobs_untold"}, UNTOLD),
     "callbacks": (lambda db: callbacks.unsent(db, 100), {"jobs_callbacks"}, OWES),
     "callbacks overdue": (lambda db: callbacks.overdue(db, 300), {"jobs_callbacks"}, OWES),
@@ -134,9 +140,9 @@ QUERIES: dict[str, Query] = {
         2 * LOOKED_AT,
     ),
     # The doctor, and counts.
-    "unserved": (lambda db: health.unserved(db, ["later", *(f"q{n}" for n in range(5))]), {"jobs_live"}, 20),
+    "unserved": (lambda db: health.unserved(db, ["later", "pull", *(f"q{n}" for n in range(5))]), {"jobs_live"}, 20),
     "used_up": (lambda db: health.used_up(db, 20), {"jobs_live"}, SENT + CLAIMED),
-    "held_by_dead": (health.held_by_dead, {"jobs_live"}, SENT + CLAIMED + DUE),
+    "held_by_dead": (health.held_by_dead, {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),
     "untold for long": (lambda db: health.untold(db, 300), {"jobs_untold"}, UNTOLD),
     "queues": (
         lambda db: stats.queue_stats(db, 60),

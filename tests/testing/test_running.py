@@ -14,6 +14,8 @@ from celery_jobs.store.tables import queues
 from celery_jobs.testing import JobsLeftWaiting, SandboxError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from celery_jobs import Run
@@ -374,3 +376,32 @@ def test_both_task_protocols_are_run(app: Celery, sandbox: Sandbox, protocol: in
     result = add.apply_async((1,), {"y": 2}, link=add.s(10))
     assert [run.result for run in sandbox.drain()] == [3, 13]
     assert result.get() == 3
+
+
+def test_what_outside_workers_do_is_left_to_their_verbs(app: Celery, jobs_sandbox: Callable[[Celery], Sandbox]) -> None:
+    app.conf.jobs_queues = {"pull": {"mode": "pull"}}
+    sandbox = jobs_sandbox(app)
+    run = sandbox.jobs.enqueue_payload("pull", {"image": 7})
+    assert sandbox.drain() == []
+    with pytest.raises(SandboxError, match=r"it is an outside worker's; use sandbox\.jobs\.claim"):
+        sandbox.run(run.id)
+    (job,) = sandbox.jobs.claim("pull", "anne", lease_duration=30)
+    sandbox.advance(31)
+    (again,) = sandbox.jobs.claim("pull", "ben")
+    assert (job.id, again.losses) == (again.id, 1)
+    assert sandbox.jobs.complete(again.id, "ben").final_status == "success"
+    assert [found.id for found in sandbox.enqueued(queue="pull")] == [run.id]
+
+
+def test_a_task_does_not_retry_itself_into_a_queue_of_outside_workers(
+    app: Celery, jobs_sandbox: Callable[[Celery], Sandbox]
+) -> None:
+    app.conf.jobs_queues = {"pull": {"mode": "pull"}}
+
+    @app.task(bind=True, shared=False)
+    def moving(self: Any) -> None:
+        raise self.retry(queue="pull", countdown=1)
+
+    run = jobs_sandbox(app).run(moving.delay().job_id)
+    assert (run.final_status, run.failure_reason, run.queue) == ("dead_lettered", "no_retry", "celery")
+    assert "outside workers claim its jobs" in str(run.error_message)

@@ -82,4 +82,5 @@ def _ran(job: Job) -> str:
         ran = f"{span((datetime.now(UTC) - job.started_at).total_seconds())} so far"
     else:
         ran = "unknown"
-    return ran + (f" on worker {job.worker}" if job.worker else "")
+    worker = job.worker or one_line(job.claimed_by)
+    return ran + (f" on worker {worker}" if worker else "")

@@ -30,7 +30,7 @@ def no_worker(plugin: Plugin) -> Iterator[tuple[str, str]]:
 @check("queue-without-worker", "error")
 def queue_without_worker(plugin: Plugin) -> Iterator[tuple[str, str]]:
     """What is due there waits until somebody consumes the queue."""
-    served = {queue for worker in _live(plugin) for queue in worker.queues}
+    served = {queue for worker in _live(plugin) for queue in worker.queues} | set(plugin.settings.pull_queues)
     for queue, count in health.unserved(plugin.db, served).items():
         yield (
             f"{count:,} due job(s) in the queue {queue!r}, which no live worker consumes",

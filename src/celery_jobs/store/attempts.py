@@ -34,6 +34,7 @@ __all__ = [
     "holds_lease",
     "lock_original",
     "mark_finished",
+    "ready",
 ]
 
 CALLBACK_DUE = "due"
@@ -95,7 +96,7 @@ def _win_statement(is_sqlite: bool, *more: Any) -> Any:
     ours = and_(bindparam("again", type_=Boolean), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == _token)
     return (
         update(jobs)
-        .where(jobs.c.id == _job, or_(ours, _ready()))
+        .where(jobs.c.id == _job, or_(ours, ready()))
         .values(
             status=Status.PROCESSING,
             worker=bindparam("by", type_=jobs.c.worker.type),
@@ -119,7 +120,7 @@ _win_undurably = Prepared(
 """The setting is the transaction's own, and is there by its commit."""
 
 
-def _ready() -> ColumnElement[bool]:
+def ready() -> ColumnElement[bool]:
     """Waiting, due, and neither expired, nor asked to stop, nor of a paused queue."""
     return and_(
         jobs.c.status == Status.PENDING,
@@ -172,18 +173,21 @@ def complete(
     replaced_by: str | None = None,
     untold: bool = False,
     response: Response | None = None,
+    patient: bool = True,
 ) -> bool:
     """processing -> completed, the chain a success; False for who lost the lease (semantics.md section 2).
 
-    Waits for the database as long as it takes: an outcome is never dropped. `untold`: Celery does not know yet.
+    `patient`: wait for the database as long as it takes, as an outcome is never dropped. `untold`: Celery does not
+    know yet.
     """
+    run = db.persist if patient else db.run
     if job.id == job.original_id and response is None:
         values = {"job": job.id, "token": job.lease_token, "given_result": result, "given_duration_ms": duration_ms}
         values.update(given_replaced_by=replaced_by, untold=untold)
-        if db.persist(lambda connection: _succeed.first(connection, values), point="complete", alone=True):
+        if run(lambda connection: _succeed.first(connection, values), point="complete", alone=True):
             return True
     outcome = {"result": result, "duration_ms": duration_ms, "replaced_by": replaced_by, "response": response}
-    return db.persist(partial(_complete, job, outcome, untold), point="complete")
+    return run(partial(_complete, job, outcome, untold), point="complete")
 
 
 def _succeed_statement(is_sqlite: bool) -> Any:
@@ -276,6 +280,7 @@ UNCLAIMED: dict[str, Any] = {
     "sent_at": None,
     "send_count": 0,
     "worker": None,
+    "claimed_by": None,
     "lease_token": None,
     "lease_expires_at": None,
     "started_at": None,

@@ -61,13 +61,20 @@ class Ended:
 
 
 def retry(
-    db: Database, job: Claim, failure: Failure, following: Next, duration_ms: int | None = None
+    db: Database,
+    job: Claim,
+    failure: Failure,
+    following: Next,
+    duration_ms: int | None = None,
+    patient: bool = True,
 ) -> Retried | Ended | None:
     """processing -> failed, and the next attempt pending, in one transaction; None for who lost the lease.
 
-    Where a cancel was asked for, the chain ends as cancelled instead (semantics.md sections 2, 3, 10).
+    Where a cancel was asked for, the chain ends as cancelled instead (semantics.md sections 2, 3, 10). `patient`: wait
+    for the database as long as it takes.
     """
-    return db.persist(partial(_retry, db, job, failure, following, duration_ms), point="retry")
+    run = db.persist if patient else db.run
+    return run(partial(_retry, db, job, failure, following, duration_ms), point="retry")
 
 
 def _retry(
@@ -125,6 +132,8 @@ def _insert_next(db: Database, connection: Connection, job: Claim, following: Ne
         connection.execute(messages.insert().values(asdict(following.message)))
         values.update(message_id=following.message.id, expires_at=following.expires_at)
     values.update(timing(literal(due, Timestamp), literal(values["queue"])))
+    if row["task"] is None:
+        values.update(sent_at=None, send_count=0)  # nobody is to send it: an outside worker comes for it
     stored = connection.execute(
         db.insert(jobs).values(values).returning(jobs.c.id, jobs.c.attempt_number, jobs.c.sent_at)
     ).one()
@@ -166,12 +175,19 @@ def _already_retried(connection: Connection, job: Claim) -> Retried | None:
 
 
 def bury(
-    db: Database, job: Claim, failure: Failure, duration_ms: int | None = None, untold: bool = False
+    db: Database,
+    job: Claim,
+    failure: Failure,
+    duration_ms: int | None = None,
+    untold: bool = False,
+    patient: bool = True,
 ) -> Ended | None:
     """processing -> failed, and the chain ends: dead-lettered, or failed_no_retries where retries are off.
 
-    None for who lost the lease (semantics.md section 2). `untold`: Celery does not know yet.
+    None for who lost the lease (semantics.md section 2). `untold`: Celery does not know yet; `patient`: wait for the
+    database as long as it takes.
     """
+    run = db.persist if patient else db.run
 
     def transition(connection: Connection) -> Ended | None:
         original = lock_original(connection, job.original_id)
@@ -181,7 +197,7 @@ def bury(
         verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
         return _end(connection, job, failure, verdict, duration_ms, untold)
 
-    return db.persist(transition, point="bury")
+    return run(transition, point="bury")
 
 
 def verdict_of(retries_enabled: bool) -> FinalStatus:

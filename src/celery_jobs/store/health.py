@@ -15,7 +15,7 @@ from celery_jobs.store.clock import asked_at
 from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.planning import by_index
 from celery_jobs.store.queue_names import queue_names
-from celery_jobs.store.sends import unexpired, waiting
+from celery_jobs.store.sends import of_celery, unexpired, waiting
 from celery_jobs.store.tables import jobs, workers
 from celery_jobs.store.workers import held
 
@@ -30,7 +30,7 @@ __all__ = ["LiveWorker", "held_by_dead", "live_workers", "refused", "unserved", 
 
 MOST = 10_000
 
-_due = and_(waiting, unexpired, jobs.c.scheduled_at <= asked_at(), ~is_paused(jobs.c.queue, asked_at))
+_due = and_(waiting, unexpired, of_celery, jobs.c.scheduled_at <= asked_at(), ~is_paused(jobs.c.queue, asked_at))
 
 
 @dataclass(frozen=True, slots=True)

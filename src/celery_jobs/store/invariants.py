@@ -100,7 +100,11 @@ def _completed() -> Any:
 def _claimed() -> Any:
     return select(jobs.c.id).where(
         jobs.c.status == Status.PROCESSING,
-        or_(jobs.c.worker.is_(None), jobs.c.lease_token.is_(None), jobs.c.lease_expires_at.is_(None)),
+        or_(
+            and_(jobs.c.worker.is_(None), jobs.c.claimed_by.is_(None)),
+            jobs.c.lease_token.is_(None),
+            jobs.c.lease_expires_at.is_(None),
+        ),
     )
 
 

@@ -86,5 +86,5 @@ def values_of(new: NewJob, reuse: int = 0) -> dict[str, Any]:
     values = {name: getattr(new, name) for name in _STORED}
     values.update(original_id=new.id, message_id=new.message.id, status=Status.PENDING, reuse=reuse)
     values.update(due_at=new.scheduled_at, delay=float(new.delay or 0), expires_in=new.expires_in)
-    values.update(send=new.send, of_queue=new.queue)
+    values.update(send=new.send and new.task is not None, of_queue=new.queue)  # who has no task is never sent
     return values

@@ -89,7 +89,9 @@ def _are_updated_since(db: Database, moment: datetime) -> bool:
 
 _older_updates = text(
     "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    " AND state = 'active' AND query ILIKE 'update jobs%' AND query_start <= :moment)"
+    " AND ((state = 'active' AND query_start <= :moment AND query ILIKE 'update jobs%')"
+    # An outside worker's claim is a transaction, which has written; a caller's own that has enqueued claims nothing.
+    " OR (backend_xid IS NOT NULL AND xact_start <= :moment AND query ILIKE '%jobs%' AND query NOT ILIKE 'insert%')))"
 ).bindparams(bindparam("moment", type_=Timestamp))
 
 

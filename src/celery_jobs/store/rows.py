@@ -208,6 +208,8 @@ class Job:
     replaced_by: str | None = None
     resolved_by: str | None = None
     untold_at: datetime | None = None
+    claimed_by: str | None = None
+    """The outside worker that claimed it, by the name that it has given itself."""
 
 
 JOB_COLUMNS = tuple(name for name in Job.__slots__ if name != "response")

@@ -39,6 +39,7 @@ __all__ = [
     "in_broker",
     "late_queues",
     "mark_unsent",
+    "of_celery",
     "overdue_queues",
     "take_due",
     "take_now",
@@ -53,6 +54,8 @@ LONGEST_WAIT = 900.0
 """Seconds; the wait before a job is sent again doubles up to here."""
 
 waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
+of_celery = jobs.c.task.is_not(None)
+"""What has no task is never sent: outside workers claim it (semantics.md section 10)."""
 unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > asked_at())
 
 
@@ -63,7 +66,7 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
     """
     due = (
         select(jobs.c.id)
-        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), waiting, unexpired)
+        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), waiting, unexpired, of_celery)
         .where(jobs.c.scheduled_at <= asked_at(ahead), ~is_paused(literal(queue), asked_at))
         .order_by(jobs.c.scheduled_at)
         .limit(limit)
@@ -73,8 +76,9 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Mark as sent, and give, those of the jobs that are pending, unsent and not of a paused queue."""
+    unpaused = ~is_paused(jobs.c.queue, asked_at)
     chosen = select(jobs.c.id).where(
-        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, ~is_paused(jobs.c.queue, asked_at)
+        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, of_celery, unpaused
     )
     return db.run(partial(_take, chosen, {}), point="take")
 
@@ -187,8 +191,8 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
         ahead = or_(jobs.c.sent_at.is_(None), jobs.c.scheduled_at > now())
         due = update(jobs).where(jobs.c.id.in_(ids), waiting, ahead)
         held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
-        unpaused = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), ~is_paused(jobs.c.queue))
-        return {row.original_id for row in found}, _take(unpaused, taken, connection)
+        sent = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), of_celery, ~is_paused(jobs.c.queue))
+        return {row.original_id for row in found}, _take(sent, taken, connection)
 
     return db.run(transition)
 
@@ -204,8 +208,8 @@ def hold(db: Database, job_id: str) -> bool:
 
 
 def unsent_queues(db: Database) -> list[str]:
-    """Names of the queues that hold jobs in SQL."""
-    names = queue_names(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None))
+    """Names of the queues that hold jobs in SQL which are to be sent."""
+    names = queue_names(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None), of_celery)
     return _listed(db, select(names.c.name))
 
 

@@ -97,6 +97,9 @@ tagged = text("tags IS NOT NULL AND attempt_number = 1")
 expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
 dead = text("dead_lettered_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
+held = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL")
+pulled = text("task IS NULL AND finished_at IS NULL")
+leased = text("claimed_by IS NOT NULL AND finished_at IS NULL")
 
 jobs = Table(
     "jobs",
@@ -163,6 +166,8 @@ jobs = Table(
     Column("replaced_by", Id),
     Column("resolved_by", Id),
     Column("untold_at", Timestamp),
+    Column("claimed_by", Text),
+    Column("lease_duration", Float),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index(
         "jobs_attempts",
@@ -171,13 +176,9 @@ jobs = Table(
         postgresql_where=text("attempt_number > 1"),
         sqlite_where=text("attempt_number > 1"),
     ),
-    Index(
-        "jobs_unsent",
-        "queue",
-        "scheduled_at",
-        postgresql_where=text("sent_at IS NULL AND finished_at IS NULL"),
-        sqlite_where=text("sent_at IS NULL AND finished_at IS NULL"),
-    ),
+    Index("jobs_held", "queue", "scheduled_at", postgresql_where=held, sqlite_where=held),
+    Index("jobs_pulled", "queue", "priority", "scheduled_at", "id", postgresql_where=pulled, sqlite_where=pulled),
+    Index("jobs_leased", "queue", postgresql_where=leased, sqlite_where=leased),
     Index(
         "jobs_live",
         "queue",

@@ -161,11 +161,12 @@ def name_for(db: Database, worker: str | None) -> str | None:
 def held(*columns: Any, where: Sequence[ColumnElement[bool]]) -> CompoundSelect[Any]:
     """These columns of the jobs that are claimed. What waits in SQL for its time is passed over, in the index.
 
-    Whoever was claimed unsent, by a message that was not to come any more, was due at least.
+    What was claimed unsent, by a message that was not to come any more, was due at least; or an outside worker has it.
     """
     claimed = select(*columns).where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, *where)
-    unsent = claimed.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at())
-    return union_all(claimed.where(jobs.c.sent_at.is_not(None)), unsent)
+    unsent = claimed.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at(), jobs.c.task.is_not(None))
+    outside = claimed.where(jobs.c.claimed_by.is_not(None))
+    return union_all(claimed.where(jobs.c.sent_at.is_not(None)), unsent, outside)
 
 
 def running(db: Database, worker: str, limit: int) -> list[str]:

@@ -72,7 +72,8 @@ def _run(inside: Isolated, step: Waiting | Kept) -> None:
 
 def warn_of_the_rest(inside: Isolated, queue: str | None, stacklevel: int) -> None:
     """Warn of the jobs that cannot run, and say why."""
-    words = [f"{job.task}, job {job.id}: {job.obstacle(inside.tasks)}" for job in all_waiting(inside.db, queue)] + [
+    left = [job for job in all_waiting(inside.db, queue) if job.task is not None]  # what has none is not run in here
+    words = [f"{job.task}, job {job.id}: {job.obstacle(inside.tasks)}" for job in left] + [
         f"{kept.task}, no job: the app does not know it; import the module that defines it"
         for kept in inside.kept
         if queue in (None, kept.queue)

@@ -26,7 +26,7 @@ class Waiting:
 
     id: str
     original_id: str
-    task: str
+    task: str | None
     queue: str
     scheduled_at: datetime
     retries: int
@@ -36,6 +36,8 @@ class Waiting:
         """Why it cannot run, and what to do; None where it can."""
         if self.paused:
             return f"its queue {self.queue!r} is paused; resume it"
+        if self.task is None:
+            return "it is an outside worker's; use sandbox.jobs.claim"
         if self.task not in tasks:
             return f"the app does not know the task {self.task!r}; import the module that defines it"
         return None
