@@ -166,20 +166,26 @@ def _already_retried(connection: Connection, job: Claim) -> Retried | None:
 
 
 def bury(
-    db: Database, job: Claim, failure: Failure, duration_ms: int | None = None, untold: bool = False
+    db: Database,
+    job: Claim,
+    failure: Failure,
+    duration_ms: int | None = None,
+    untold: bool = False,
+    cancelled: bool = False,
 ) -> Ended | None:
     """processing -> failed, and the chain ends: dead-lettered, or failed_no_retries where retries are off.
 
-    None for who lost the lease (semantics.md section 2). `untold`: Celery does not know yet.
+    Cancelled instead where a cancel was asked for, or the task says so (`cancelled`); Celery is then still to be told.
+    None for who lost the lease (semantics.md sections 2, 10). `untold`: Celery does not know of a failure either.
     """
 
     def transition(connection: Connection) -> Ended | None:
         original = lock_original(connection, job.original_id)
         if original is None:
             return None
-        cancelled = original.cancel_requested_at is not None
-        verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
-        return _end(connection, job, failure, verdict, duration_ms, untold)
+        if cancelled or original.cancel_requested_at is not None:
+            return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=True)
+        return _end(connection, job, failure, verdict_of(job.retries_enabled), duration_ms, untold)
 
     return db.persist(transition, point="bury")
 

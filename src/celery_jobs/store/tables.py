@@ -36,6 +36,7 @@ __all__ = [
     "queues",
     "responses",
     "services",
+    "to_be_killed",
     "unalerted",
     "unsent_callback",
     "workers",
@@ -90,6 +91,9 @@ unsent_callback = text("callback_state IN ('due', 'sending')")
 unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
 """The same of dead letters that nobody was told of."""
 
+to_be_killed = text("terminate_requested_at IS NOT NULL AND finished_at IS NULL")
+"""The same of what runs and is to be killed."""
+
 expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
 dead = text("dead_lettered_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
@@ -130,6 +134,7 @@ jobs = Table(
     Column("finished_at", Timestamp),
     Column("ended_at", Timestamp),
     Column("cancel_requested_at", Timestamp),
+    Column("terminate_requested_at", Timestamp),
     Column("duration_ms", BigInteger),
     Column("result", Text),
     Column("response_status", SmallInteger),
@@ -182,6 +187,7 @@ jobs = Table(
         sqlite_where=text("finished_at IS NULL"),
     ),
     Index("jobs_expiring", "expires_at", postgresql_where=expiring, sqlite_where=expiring),
+    Index("jobs_terminating", "id", postgresql_where=to_be_killed, sqlite_where=to_be_killed),
     Index(
         "jobs_dead",
         "dead_lettered_at",

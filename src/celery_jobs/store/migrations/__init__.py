@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "require_beside", "upgrade"]
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -46,13 +46,17 @@ CONCURRENTLY = (
     ("0004", "jobs_letters", "jobs (id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_letters_of", "jobs (queue, id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_replays", "jobs (replay_of) WHERE replay_of IS NOT NULL"),
+    ("0005", "jobs_terminating", "jobs (id) WHERE terminate_requested_at IS NOT NULL AND finished_at IS NULL"),
 )
 """Indexes that are built on PostgreSQL while everybody goes on writing, each with the version that has it."""
 
 REPLACED = (("0004", "jobs_open"),)
 """Indexes that those stand in for."""
 
-COLUMNS = {"0003": "alerted_at TIMESTAMP WITH TIME ZONE"}
+COLUMNS = {
+    "0003": "alerted_at TIMESTAMP WITH TIME ZONE",
+    "0005": "terminate_requested_at TIMESTAMP WITH TIME ZONE",
+}
 """Columns that they need, and that the version before has not."""
 
 
