@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.app.control import Control
+from celery.contrib.testing.mocks import TaskMessage
 
 import celery_jobs
 from celery_jobs import Jobs
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
-from celery_jobs.store import attempts, workers
+from celery_jobs.store import attempts, reads, workers
 from celery_jobs.store.rows import Claim
 from celery_jobs.worker import settling
+from celery_jobs.worker.request import JobRequest
 from tests.apps import make_app, working
 from tests.store.conftest import shift
 
@@ -86,6 +88,29 @@ def test_a_worker_announces_no_revoke_of_a_run_that_has_ended_otherwise(
     assert bool(settling.revoke(plugin_of(app), job_id, token, 5)) is announced
     assert bool(settling.revoke(plugin_of(app), job_id, token, 5)) is announced
     assert Jobs(app).get(job_id).final_status == verdict
+
+
+def test_a_revoke_that_the_result_store_has_not_heard_of_stays_untold(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = plugin_of(app).db
+    result = app.tasks["add"].delay(1)
+    request = JobRequest(TaskMessage("add", id=result.id), app=app, task=app.tasks["add"])
+    request._job_id = result.job_id
+    attempts.claim(db, result.job_id, new_id(), request.lease_token, 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(app.backend, "mark_as_revoked", away)
+        with pytest.raises(ConnectionError):
+            request._announce_revoked("terminated", True, 15, False)
+    assert Jobs(app).get(result.id).final_status == "cancelled"
+    assert reads.untold(db, 10) == [result.job_id]
+    request._announce_revoked("terminated", True, 15, False)  # when the process has ended
+    assert reads.untold(db, 10) == []
+    assert result.state == "REVOKED"
+
+
+def away(*_: Any, **__: Any) -> None:
+    raise ConnectionError("the result store is away")
 
 
 def test_a_revoke_of_an_ended_job_changes_nothing(app: Celery) -> None:

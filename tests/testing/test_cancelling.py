@@ -162,6 +162,12 @@ def test_however_a_cancelled_run_fails_it_is_cancelled_and_its_caller_hears_so(
     assert sandbox.jobs.check() == []
 
 
+def test_a_retry_for_cancelled_is_none(app: Celery, sandbox: Sandbox) -> None:
+    app.task(name="ends", bind=True)(retries_for_it).delay()
+    [run] = sandbox.drain()
+    assert verdicts(run) == CANCELLED
+
+
 def test_where_celerys_own_retries_give_up_too(app: Celery, sandbox: Sandbox) -> None:
     @app.task(name="ends", bind=True, autoretry_for=(ValueError,), max_retries=0)
     def ends(self: Any) -> None:
