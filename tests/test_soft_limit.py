@@ -52,3 +52,25 @@ def test_a_limit_that_comes_after_the_end_is_forgotten() -> None:
     soft_limit.let()
     with pytest.raises(SoftLimitError):
         os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_limit_that_comes_inside_raises_at_the_end_of_it() -> None:
+    done: list[str] = []
+
+    def ask() -> None:
+        with soft_limit.held():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            done.append("not interrupted")
+
+    soft_limit.let()
+    with pytest.raises(SoftLimitError):
+        ask()
+    assert done == ["not interrupted"]
+
+
+def test_a_limit_that_is_held_back_outside_too_stays_so() -> None:
+    soft_limit.hold()
+    with soft_limit.held():
+        os.kill(os.getpid(), signal.SIGUSR1)
+    with pytest.raises(SoftLimitError):
+        soft_limit.let()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from billiard.einfo import ExceptionInfo
+from celery import states as celery_states
+from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import Ignore
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Claim
 
-__all__ = ["claim_job", "lose"]
+__all__ = ["claim_job", "dropped", "lose"]
 
 EARLY_ENOUGH = 2.0
 """Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
@@ -47,6 +52,14 @@ def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease:
         else:
             emit(Kind.DROPPED, job_id=job_id, reason=answer.reason)
         return None
+
+
+def dropped() -> Any:
+    """What the pool is told of a message that is not run: ignored, so that it is acknowledged and no more."""
+    try:
+        raise Ignore("not ours to run")
+    except Ignore as error:
+        return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(celery_states.IGNORED, error), 0.0, None)
 
 
 def lose(plugin: Plugin, job_id: str, lease_token: str) -> bool:

@@ -9,6 +9,7 @@ __all__ = [
     "AmbiguousId",
     "ArgumentsDoNotFit",
     "BlockedAddress",
+    "Cancelled",
     "DuplicateJob",
     "HttpBusy",
     "HttpFailed",
@@ -232,6 +233,10 @@ LONGEST_WAIT = 366 * 86_400
 
 class NoRetry(JobsError):
     """Raised by a task: retrying cannot help, end the chain now (semantics.md section 3)."""
+
+
+class Cancelled(JobsError):
+    """Raised by a task: end this run as cancelled, and never retry it (semantics.md section 10)."""
 
 
 class RetryAfter(JobsError):

@@ -10,18 +10,19 @@ from uuid import uuid4
 
 from billiard.einfo import ExceptionInfo
 from celery import states as celery_states
-from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 
 from celery_jobs import failpoints, soft_limit
+from celery_jobs.cancellation import StopSign
 from celery_jobs.canvas import name_links
-from celery_jobs.claiming import claim_job
+from celery_jobs.claiming import claim_job, dropped
 from celery_jobs.envelope import JOB_HEADER, queue_of_delivery
+from celery_jobs.errors import Cancelled
 from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import tolerated
 from celery_jobs.states import FailureReason
 from celery_jobs.store.text import error_message, error_type, result_text
-from celery_jobs.verdicts import after_retry, failure_of, left_to_autoretry, next_by_policy
+from celery_jobs.verdicts import after_end, after_retry, error_of, failure_of, left_to_autoretry, next_by_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Next
     from celery_jobs.store.rows import Claim, Response
 
-__all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "dropped", "traced"]
+__all__ = ["LEASE_KEY", "WIRE_KEY", "WORKER_KEY", "Execution", "current", "traced"]
 
 LEASE_KEY, WORKER_KEY, WIRE_KEY = "celery_job_lease", "celery_job_worker", "celery_job_wire"
 """Keys that the worker's parent adds to a request for the process that runs it."""
@@ -64,6 +65,9 @@ class Execution:
     untold: bool = False
     """Whether the result store was away when it was to hear of the outcome."""
     following: Next | None = None
+    stopped: Exception | None = None
+    """What it raised to end as cancelled, of which Celery hears nothing."""
+    stop_sign: StopSign | None = None
     replaced_by: str | None = None
     response: Response | None = None
     """What an HTTP job was answered."""
@@ -112,18 +116,28 @@ class Execution:
         name_links(self.task.request, self.job.original_id)
         return result
 
+    def is_cancelled(self, now: bool = False) -> bool:
+        """Whether somebody has cancelled the run (semantics.md section 10); `now`: as the database says now."""
+        self.stop_sign = self.stop_sign or StopSign(self.plugin, self.job.id)
+        return self.stop_sign.is_up(now)
+
     def _judge(self, error: Exception, whole: bool) -> Exception:
-        if self.following is not None:
-            retried: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
-            return retried
-        if self.gave_up or (left_to_autoretry(self.task, type(error)) and not whole):
-            return error
-        following = next_by_policy(self.plugin, self.job, error, self.task)
-        if following is None:
-            return error
-        self.following = following
-        retry: Exception = Retry(exc=error, when=following.delay)
+        if isinstance(error, Cancelled):
+            return self._stop(error)
+        if self.following is None:
+            if not self.gave_up and left_to_autoretry(self.task, type(error)) and not whole:
+                return error
+            self.following = None if self.gave_up else next_by_policy(self.plugin, self.job, error, self.task)
+        if self.following is None:
+            return self._stop(error) if self.is_cancelled(now=True) else error
+        retry: Exception = Retry(exc=error, when=self.following.scheduled_at or self.following.delay)
         return retry
+
+    def _stop(self, error: Exception) -> Exception:
+        """End as cancelled: Celery, which knows no such end of a run, is to make nothing of it."""
+        self.stopped, self.following = error, None
+        ignored: Exception = Ignore("the run was cancelled")
+        return ignored
 
     def _require_lease(self) -> None:
         """A long attempt that has lost its lease publishes nothing and stores nothing from here on."""
@@ -192,14 +206,6 @@ def _note_missed(execution: Execution, missed: list[Exception]) -> None:
         emit(Kind.UNTOLD, execution.job, error=execution.plugin.masked(repr(error)))
 
 
-def dropped() -> Any:
-    """What the pool is told of a message that is not run: ignored, so that it is acknowledged and no more."""
-    try:
-        raise Ignore("not ours to run")
-    except Ignore as error:
-        return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(celery_states.IGNORED, error), 0.0, None)
-
-
 def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | None:
     """Claim the job of a request; None where it is not ours to run."""
     lease_token = request.pop(LEASE_KEY, None) or str(uuid4())
@@ -227,27 +233,20 @@ def _finish(execution: Execution, outcome: Any) -> Any:
     if execution.fenced:
         emit(Kind.FENCED, execution.job)
     elif execution.following is not None:
-        if not _retry(execution, execution.following, _error_of(retval, info)):
+        if not _retry(execution, execution.following, error_of(retval, info)):
             return dropped()  # a worker that said that a retry waits would take back what was said of the chain's end
+    elif execution.stopped is not None:
+        _bury(execution, execution.stopped, retval)
     elif isinstance(retval, ExceptionInfo) and (info is None or info.state == celery_states.FAILURE):
-        _bury(execution, _error_of(retval, info), retval)
+        if not _bury(execution, error_of(retval, info), retval):
+            return dropped()  # the same of one that said that it has failed
     elif info is None or info.state == celery_states.IGNORED:
         _complete(execution, retval if info is None else None)
     elif info.state == celery_states.REJECTED and info.retval.requeue:
         _release(execution)
-    else:
-        _bury(execution, _error_of(retval, info), retval)
+    elif not _bury(execution, error_of(retval, info), retval):
+        return dropped()
     return outcome
-
-
-def _error_of(retval: Any, info: Any) -> BaseException:
-    """The exception behind an outcome: of a Retry what it was raised for."""
-    error = getattr(info, "retval", None)
-    if not isinstance(error, BaseException):
-        error = getattr(retval, "exception", None)
-    if isinstance(error, Retry):
-        error = error.__cause__ or error.exc or error  # Celery wraps an `exc` that it cannot pickle
-    return error if isinstance(error, BaseException) else Retry("the task asked for a retry")
 
 
 def _complete(execution: Execution, result: Any) -> None:
@@ -268,16 +267,14 @@ def _retry(execution: Execution, following: Next, error: BaseException) -> bool:
     return after_retry(execution.plugin, execution.job, outcome)
 
 
-def _bury(execution: Execution, error: BaseException, retval: Any) -> None:
+def _bury(execution: Execution, error: BaseException, retval: Any) -> bool:
     from celery_jobs.store.chains import bury
 
     traceback = getattr(retval, "traceback", None) if error.__traceback__ is None else None
     failure = failure_of(execution.plugin, execution.task, error, traceback, execution.response)
-    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, untold=execution.untold)
-    if ended is None:
-        emit(Kind.FENCED, execution.job)
-    else:
-        emit(Kind(f"job.{ended.final_status}"), execution.job, error=execution.plugin.masked(failure.message))
+    cancelled = execution.stopped is not None
+    ended = bury(execution.plugin.db, execution.job, failure, execution.duration_ms, execution.untold, cancelled)
+    return after_end(execution.plugin, execution.job, ended, failure.message)
 
 
 def _bury_plainly(execution: Execution, error: Exception) -> None:
@@ -294,7 +291,10 @@ def _bury_plainly(execution: Execution, error: Exception) -> None:
 
 
 def _release(execution: Execution) -> None:
-    from celery_jobs.store.endings import release
+    from celery_jobs.store.endings import Ended, release
 
-    release(execution.plugin.db, execution.job.id, execution.job.lease_token)
-    emit(Kind.RELEASED, execution.job)
+    released = release(execution.plugin.db, execution.job.id, execution.job.lease_token)
+    if isinstance(released, Ended):
+        after_end(execution.plugin, execution.job, released, "")
+    else:
+        emit(Kind.RELEASED, execution.job)

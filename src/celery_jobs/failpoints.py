@@ -30,6 +30,7 @@ TRANSITIONS = (
     "lose",
     "release",
     "cancel",
+    "kill",
     "expire",
     "refuse",
     "replay",

@@ -159,12 +159,12 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers):
         """Wait for a run's end, `timeout` seconds at most; gives it ended. Raises JobNotFound, WaitTimeout."""
         return wait_for_end(lambda: self.get(id), timeout)
 
-    def cancel(self, id: str) -> Run:
-        """Cancel a run: at once what waits; what runs is asked to stop. Cancelling again is no error.
+    def cancel(self, id: str, terminate: bool = False) -> Run:
+        """Cancel a run: at once what waits; what runs is asked to stop, or killed (`terminate`). Again is no error.
 
         Raises JobNotFound, and JobEnded for a run that ended otherwise (semantics.md section 10).
         """
-        return self.get(self._do(verbs.Cancel(self._plugin), id))
+        return self.get(self._do(verbs.Cancel(self._plugin, terminate), id))
 
     def replay(self, id: str, reason: str | None = None, force: bool = False) -> Run:
         """Begin a new chain with the configuration of an ended run, sent at once; gives the new run.
@@ -193,8 +193,7 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers):
     def test_alert(self, queue: str | None = None) -> List[Delivery]:
         """Send a test to where the alerts of a queue go; what became of it at each destination.
 
-        None: to where those of queues go that have no list of their own. Raises InvalidSettings where there is no
-        destination, Apprise is missing, or cannot read one.
+        None: those of queues without a list of their own. Raises InvalidSettings for none, and without Apprise.
         """
         return alerts.send_test(self._plugin, queue)
 
@@ -224,9 +223,11 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers):
         """Replay runs by their ids or by a filter, without a status in it: the dead letters. See BulkOptions."""
         return self._many(verbs.Replay(self._plugin, reason, force), ids, options)
 
-    def cancel_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+    def cancel_many(
+        self, ids: Iterable[str] | None = None, terminate: bool = False, **options: Unpack[BulkOptions]
+    ) -> BulkResult:
         """Cancel runs by their ids or by a filter, of which those that have not ended are meant. See BulkOptions."""
-        return self._many(verbs.Cancel(self._plugin), ids, options)
+        return self._many(verbs.Cancel(self._plugin, terminate), ids, options)
 
     def fire_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
         """Fire runs by their ids or by a filter, of which those that wait are meant. See BulkOptions."""

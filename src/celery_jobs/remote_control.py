@@ -23,15 +23,16 @@ class JobsControl(Control):  # type: ignore[misc]
     """Remote control whose revokes and purges are cancels of jobs too."""
 
     def revoke(self, task_id: Any, *args: Any, **options: Any) -> Any:
-        """Celery's revoke, and the jobs of these task ids cancelled (semantics.md section 10)."""
+        """Celery's revoke, and these jobs cancelled, or with `terminate` killed (semantics.md section 10)."""
         from celery_jobs.store import reads
         from celery_jobs.verbs import Cancel
 
         reply = super().revoke(task_id, *args, **options)
         plugin = plugin_of(self.app)
         ids = maybe_list(task_id)
+        terminate = options.get("terminate", args[1] if len(args) > 1 else False)
         found = [original_id for id in ids if (original_id := reads.find_original(plugin.db, id)) is not None]
-        Cancel(plugin)(reads.runs_of(plugin.db, found))
+        Cancel(plugin, bool(terminate))(reads.runs_of(plugin.db, found))
         return reply
 
     def purge(self, *args: Any, **options: Any) -> Any:

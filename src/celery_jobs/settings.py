@@ -25,6 +25,15 @@ MAX_DELAY = 86_400
 RUNAWAY_GRACE = 30
 """Seconds past its hard limit that an attempt may run where the pool does not end it (semantics.md section 6)."""
 
+CANCEL_PAUSE = 1.0
+"""Seconds between two questions of an attempt whether it was cancelled (semantics.md section 10)."""
+
+TERMINATE_PAUSE = 2.0
+"""Seconds between two looks of a worker for what it runs and is to kill; with nothing running it does not look."""
+
+TERMINATE_GRACE = 10.0
+"""Seconds from the signal by which a process may clean up, to its end by force."""
+
 CALLBACK_TIMEOUT = 10.0
 """Seconds that a callback may take in all (semantics.md section 8)."""
 

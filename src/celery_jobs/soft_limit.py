@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["drop", "hold", "let", "limited"]
+__all__ = ["drop", "held", "hold", "let", "limited"]
 
 _SIGNAL: Any = getattr(signal, "SIGUSR1", None)
 """By which the prefork pool has SoftTimeLimitExceeded raised."""
@@ -50,6 +51,20 @@ def let() -> None:
     if guard.pending:
         guard.pending = False
         guard.handler(_SIGNAL, None)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold the limit back inside; one that came meanwhile raises at the end, if it was let through before."""
+    guard = _guard()
+    if guard is None or guard.held:
+        yield
+        return
+    guard.held = True
+    try:
+        yield
+    finally:
+        let()
 
 
 def drop() -> None:

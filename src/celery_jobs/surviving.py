@@ -8,10 +8,10 @@ from billiard.einfo import ExceptionInfo
 from billiard.process import current_process
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from celery_jobs.claiming import lose
+from celery_jobs.claiming import dropped, lose
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.events import Kind, emit
-from celery_jobs.execution import LEASE_KEY, dropped
+from celery_jobs.execution import LEASE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from celery.utils import uuid
 
 from celery_jobs import eager, execution
 from celery_jobs.batch import Batch
-from celery_jobs.errors import InvalidSettings, NoRetry, RetryAfter
+from celery_jobs.errors import Cancelled, InvalidSettings, NoRetry, RetryAfter
 from celery_jobs.installation import ensure_installed
 from celery_jobs.options import take_options
 from celery_jobs.plugin import plugin_of
@@ -97,7 +97,7 @@ class JobTask(Task):  # type: ignore[misc]
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         if isinstance(exc, Exception) and running.gave_up is exc:
             raise exc  # autoretry_for asks with the task's own limit, and the call that gave up had another
-        if isinstance(exc, Exception) and isinstance(exc, (NoRetry, *self.no_retry_for)):
+        if isinstance(exc, Exception) and isinstance(exc, (Cancelled, NoRetry, *self.no_retry_for)):
             running.gave_up = True  # autoretry_for would try again what cannot help
             raise exc
         if isinstance(exc, RetryAfter):
@@ -113,6 +113,14 @@ class JobTask(Task):  # type: ignore[misc]
             raise
         finally:
             self._restore_override(overridden)
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the run that is under way here (semantics.md section 10).
+
+        Asks the database, at most once a second. False outside of a job's run, and while the database does not answer.
+        """
+        running = execution.current()
+        return running is not None and eager.current() is None and running.is_cancelled()
 
     def apply(
         self,

@@ -139,11 +139,17 @@ class Cancel(Verb):
 
     name = "cancel"
 
+    def __init__(self, plugin: Plugin, terminate: bool = False) -> None:
+        """`terminate`: what runs is killed."""
+        super().__init__(plugin)
+        self.terminate = terminate
+
     def __call__(self, chains: list[Chain], dry_run: bool = False) -> Refusals:
         """Cancel these runs; one that is cancelled already is no error."""
         allowed, refused = self._judge(chains)
         if not dry_run:
-            outcomes = {chain[0].id: endings.cancel(self.db, chain[0].id) for chain in allowed}
+            ids = [chain[0].id for chain in allowed]
+            outcomes = {id: endings.cancel(self.db, id, terminate=self.terminate) for id in ids}
             _tell(self.plugin, [id for id, outcome in outcomes.items() if isinstance(outcome, endings.Ended)])
             late = self._look_again([chain for chain in allowed if outcomes[chain[0].id] is False])
             refused.update({id: error for id, error in late.items() if error is not None})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
-from celery_jobs.errors import HttpFailed, NoRetry, RetryAfter, StoreUnavailable
+from celery_jobs.errors import Cancelled, HttpFailed, NoRetry, RetryAfter, StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.policy import Policy, level_from_json, resolve
 from celery_jobs.settings import QueueSettings
-from celery_jobs.states import FailureReason
+from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.store.text import clean, error_message, error_traceback, error_type
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Ended, Next, Retried
     from celery_jobs.store.rows import Claim, Failure, Response
 
-__all__ = ["after_retry", "failure_of", "left_to_autoretry", "next_by_policy"]
+__all__ = ["after_end", "after_retry", "error_of", "failure_of", "left_to_autoretry", "next_by_policy"]
 
 
 class OfChain(Protocol):
@@ -50,7 +50,7 @@ def next_by_policy(plugin: Plugin, job: OfChain, error: BaseException, task: Any
     """The attempt that the policy makes of a failure; None where it gives up (semantics.md section 3)."""
     from celery_jobs.store.chains import Next
 
-    hopeless = isinstance(error, (NoRetry, *getattr(task, "no_retry_for", ())))
+    hopeless = isinstance(error, (Cancelled, NoRetry, *getattr(task, "no_retry_for", ())))
     if hopeless or not job.retries_enabled or not plugin.settings.queue(job.queue).retries_enabled:
         return None
     if job.policy_retries + 1 >= job.max_attempts:
@@ -71,6 +71,16 @@ def _delay(plugin: Plugin, job: OfChain) -> float:
         # The delays were taken out of the settings while this chain has attempts left: better late than lost.
         policy = resolve(QueueSettings().level)
     return policy.delay(job.policy_retries)
+
+
+def error_of(retval: Any, info: Any) -> BaseException:
+    """The exception behind an outcome of Celery's tracer: of a Retry what it was raised for."""
+    error = getattr(info, "retval", None)
+    if not isinstance(error, BaseException):
+        error = getattr(retval, "exception", None)
+    if isinstance(error, Retry):
+        error = error.__cause__ or error.exc or error  # Celery wraps an `exc` that it cannot pickle
+    return error if isinstance(error, BaseException) else Retry("the task asked for a retry")
 
 
 def failure_of(
@@ -99,6 +109,20 @@ def _reason(task: Any, error: BaseException) -> FailureReason:
     if isinstance(error, (NoRetry, Reject, *getattr(task, "no_retry_for", ()))):
         return FailureReason.NO_RETRY
     return FailureReason.EXCEPTION
+
+
+def after_end(plugin: Plugin, job: Claim, ended: Ended | None, message: str) -> bool:
+    """Tell what happened; whether the chain failed, as Celery believes, and was not cancelled, as it is told here."""
+    if ended is None:
+        emit(Kind.FENCED, job)
+    elif ended.final_status is FinalStatus.CANCELLED:
+        from celery_jobs.telling import tell
+
+        tell(plugin, ended.original_id)
+        return False
+    else:
+        emit(Kind(f"job.{ended.final_status}"), job, error=plugin.masked(message))
+    return True
 
 
 def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> bool:

@@ -33,7 +33,7 @@ LAYERS = (
     ("adoption",),
     ("telling",),
     ("replaying", "template", "verdicts", "claiming", "result_store"),
-    ("verbs", "what_if"),
+    ("verbs", "what_if", "cancellation"),
     ("execution", "eager"),
     ("repeats",),
     ("submitting",),

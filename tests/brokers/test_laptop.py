@@ -138,3 +138,18 @@ def test_a_revoke_needs_no_remote_control(yard: Laptop) -> None:
     yard.app.control.revoke(waiting.id)
     assert Jobs(yard.app).get(waiting.id).final_status == "cancelled"
     assert waiting.state == "REVOKED"
+
+
+@pytest.mark.parametrize("way", ["cancel", "revoke"])
+def test_a_running_job_is_killed_though_no_broadcast_need_carry_it(yard: Laptop, way: str) -> None:
+    worker = yard.worker()
+    job_id = yard.send("wait_for_file", str(yard.folder / "never"), str(yard.notes), "begun")
+    wait_until(yard.noted, process=worker)
+    result = yard.app.AsyncResult(job_id)
+    if way == "cancel":
+        Jobs(yard.app).cancel(job_id, terminate=True)
+    else:
+        result.revoke(terminate=True)
+    assert verdicts(yard, job_id, worker) == ["cancelled"]
+    wait_until(lambda: result.state == "REVOKED", 20, lambda: f"the caller sees {result.state}", worker)
+    assert verdicts(yard, note(yard, "next"), worker) == ["success"]

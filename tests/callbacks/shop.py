@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs import Cancelled
 from tests import apps
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def make_app(broker_url: str, database_url: str, **conf: Any) -> Celery:
         "jobs_worker_timeout": 20,
     }
     app = apps.make_app(broker_url, database_url, **{**settings, **conf})
-    for task in (works, works_on_attempt, fails, waits_for):
+    for task in (works, works_on_attempt, fails, waits_for, stops):
         app.task(name=task.__name__, bind=task is works_on_attempt, shared=False)(task)
     app.finalize()
     return app
@@ -60,3 +61,7 @@ def waits_for(file: str) -> str:
     while not Path(file).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     return "waited"
+
+
+def stops() -> None:
+    raise Cancelled("by itself")

@@ -80,6 +80,21 @@ def test_a_cancel_an_expiry_and_an_end_elsewhere_are_told_by_whatever_worker_the
     assert len(receiver.received) == 2
 
 
+@pytest.mark.matrix
+def test_a_run_that_is_killed_or_stops_itself_is_told_once_as_cancelled(shop: Shop, receiver: Receiver) -> None:
+    worker = shop.start_worker()
+    killed = shop.enqueue("waits_for", str(shop.folder / "never"), callback_url=receiver.url("/killed"))
+    wait_until(lambda: shop.jobs.get(killed).status == "processing", process=worker)
+    shop.jobs.cancel(killed, terminate=True)
+    stopped = shop.enqueue("stops", callback_url=receiver.url("/stopped"))
+    for job_id, path in ((killed, "/killed"), (stopped, "/stopped")):
+        (told,) = receiver.wait_for(path, 1, process=worker)
+        assert (told.json["status"], told.json["job_id"], told.json["attempt_number"]) == ("cancelled", job_id, 1)
+        assert told.json["duration_ms"] is not None
+        shop.settled(job_id)
+    assert len(receiver.received) == 2
+
+
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
 def test_the_end_of_a_job_wakes_the_messenger_of_its_worker_in_every_pool(
     shop: Shop, receiver: Receiver, pool: str

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery.app.control import Control
+from celery.contrib.testing.mocks import TaskMessage
 
 import celery_jobs
 from celery_jobs import Jobs
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
-from celery_jobs.store import attempts
+from celery_jobs.store import attempts, reads, workers
+from celery_jobs.store.rows import Claim
+from celery_jobs.worker import settling
+from celery_jobs.worker.request import JobRequest
 from tests.apps import make_app, working
 from tests.store.conftest import shift
 
@@ -50,6 +54,63 @@ def test_many_are_revoked_at_once_and_ids_of_no_job_are_left_to_celery(app: Cele
     results = [app.tasks["add"].apply_async((n,), delay=3600) for n in range(3)]
     app.control.revoke([*(result.id for result in results), "nobodys"])
     assert {Jobs(app).get(result.id).final_status for result in results} == {"cancelled"}
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_a_running_job_that_is_revoked_is_asked_to_stop_and_with_terminate_killed(app: Celery, terminate: bool) -> None:
+    """Also by a worker that the broadcast does not reach: SQL says it."""
+    db, worker = plugin_of(app).db, new_id()
+    result = app.tasks["add"].delay(1)
+    attempts.claim(db, result.job_id, worker, token := new_id(), 60)
+    result.revoke(terminate=terminate)
+    assert Jobs(app).get(result.id).cancel_requested_at is not None
+    assert workers.terminating(db, worker) == ({token} if terminate else set())
+
+
+def test_where_terminate_is_no_keyword_it_counts_too(app: Celery) -> None:
+    db, worker = plugin_of(app).db, new_id()
+    result = app.tasks["add"].delay(1)
+    attempts.claim(db, result.job_id, worker, token := new_id(), 60)
+    app.control.revoke(result.id, None, True)
+    assert workers.terminating(db, worker) == {token}
+
+
+@pytest.mark.parametrize(("verdict", "announced"), [("success", False), ("cancelled", True)])
+def test_a_worker_announces_no_revoke_of_a_run_that_has_ended_otherwise(
+    app: Celery, verdict: str, announced: bool
+) -> None:
+    db, token = plugin_of(app).db, new_id()
+    job_id = app.tasks["add"].delay(1).job_id
+    claimed = attempts.claim(db, job_id, new_id(), token, 60)
+    assert isinstance(claimed, Claim)
+    if verdict == "success":
+        attempts.complete(db, claimed, "1", 5)
+    assert bool(settling.revoke(plugin_of(app), job_id, token, 5)) is announced
+    assert bool(settling.revoke(plugin_of(app), job_id, token, 5)) is announced
+    assert Jobs(app).get(job_id).final_status == verdict
+
+
+def test_a_revoke_that_the_result_store_has_not_heard_of_stays_untold(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = plugin_of(app).db
+    result = app.tasks["add"].delay(1)
+    request = JobRequest(TaskMessage("add", id=result.id), app=app, task=app.tasks["add"])
+    request._job_id = result.job_id
+    attempts.claim(db, result.job_id, new_id(), request.lease_token, 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(app.backend, "mark_as_revoked", away)
+        with pytest.raises(ConnectionError):
+            request._announce_revoked("terminated", True, 15, False)
+    assert Jobs(app).get(result.id).final_status == "cancelled"
+    assert reads.untold(db, 10) == [result.job_id]
+    request._announce_revoked("terminated", True, 15, False)  # when the process has ended
+    assert reads.untold(db, 10) == []
+    assert result.state == "REVOKED"
+
+
+def away(*_: Any, **__: Any) -> None:
+    raise ConnectionError("the result store is away")
 
 
 def test_a_revoke_of_an_ended_job_changes_nothing(app: Celery) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import Jobs
+from celery_jobs.ids import new_id
+from celery_jobs.plugin import plugin_of
+from celery_jobs.store import attempts, workers
 from tests.cli.conftest import lines
 
 if TYPE_CHECKING:
@@ -174,6 +177,20 @@ def test_a_run_that_ended_otherwise_cannot_be_cancelled(run: Run, dead: str) -> 
     result = run("cancel", dead)
     assert result.exit_code == 1
     assert "has ended as dead_lettered" in result.stderr
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_running_job_is_asked_to_stop_or_killed(app: Celery, run: Run, many: bool) -> None:
+    db, worker = plugin_of(app).db, new_id()
+    job_id = str(app.tasks["cli.add"].delay(1).job_id)
+    attempts.claim(db, job_id, worker, token := new_id(), 60)
+    which = ("--queue", "celery", "--yes") if many else (job_id,)
+    asked = "1 cancelled or asked to stop\n" if many else f"{job_id} is asked to stop\n"
+    assert run("cancel", *which).stdout == asked
+    assert workers.terminating(db, worker) == set()
+    killed = asked if many else f"{job_id} is about to be killed\n"
+    assert run("cancel", *which, "--terminate").stdout == killed
+    assert workers.terminating(db, worker) == {token}
 
 
 @pytest.mark.usefixtures("asked")

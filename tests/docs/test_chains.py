@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.exceptions import Ignore, Reject
 
+from celery_jobs import Cancelled
 from celery_jobs.testing import Sandbox
 from tests.apps import make_app
 from tests.docs.pages import cells
@@ -142,6 +143,22 @@ def one_attempt(sandbox: Sandbox) -> list[Row]:
 def cancelled(sandbox: Sandbox) -> list[Row]:
     run = sandbox.run(enqueued(sandbox, FAILURE))
     return rows(sandbox.jobs.cancel(run.id))
+
+
+@case("cancelled while it runs, and it raises")
+def cancelled_while_it_runs(sandbox: Sandbox) -> list[Row]:
+    def fail(task: Any) -> None:
+        sandbox.jobs.cancel(task.request.id)
+        raise FAILURE
+
+    return rows(sandbox.run_to_end(enqueued(sandbox, fail)))
+
+
+@case("the task raises `Cancelled`")
+def cancels_itself(sandbox: Sandbox) -> list[Row]:
+    run = sandbox.run_to_end(enqueued(sandbox, Cancelled("pointless")))
+    assert run.cancel_requested_at is None
+    return rows(run)
 
 
 @case("`expires` passed before the claim")

@@ -16,7 +16,7 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
 from celery_jobs.settings import CALLBACK_LEASE
 from celery_jobs.states import FailureReason
-from celery_jobs.store import attempts, chains, endings, workers
+from celery_jobs.store import attempts, chains, endings, reads, workers
 from celery_jobs.store.rows import Claim, Failure
 from celery_jobs.worker.messenger import Messenger
 from tests.apps import make_app
@@ -168,6 +168,31 @@ def cancel(stage: Stage) -> Act:
 
 def cancel_again(stage: Stage) -> None:
     assert cancel(stage)(stage.app) == "cancelled"
+
+
+def cancelled_while_it_runs(stage: Stage) -> None:
+    worker = workers.register(stage.db, "here@here", 1, ["celery"])
+    job = claim(stage, stage.enqueue("job", "return"), worker)
+    stage.lose_messages()
+    assert endings.cancel(stage.db, job.id, terminate=True) is True
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Ends a job whose process was killed."""
+
+    job: Claim
+
+    def __call__(self, app: Celery) -> object:
+        endings.kill(plugin_of(app).db, self.job.id, self.job.lease_token)
+        return telling.tell(plugin_of(app), self.job.id)
+
+
+def kill(stage: Stage) -> Act:
+    ((row,),) = stage.chains()
+    job = reads.claim_of(stage.db, row.id, str(row.lease_token))
+    assert job is not None
+    return Kill(job)
 
 
 def dead_letter(stage: Stage) -> None:
@@ -367,6 +392,13 @@ STORIES: dict[str, Story] = {
         prepare=enqueue("return"),
         act=cancel,
         again=cancel_again,
+    ),
+    "kill": Story(
+        points("kill"),
+        ends=("cancelled",),
+        runs=range(1),
+        prepare=cancelled_while_it_runs,
+        act=kill,
     ),
     "replay": Story(
         points("replay", "send.begun", "send.sent"),

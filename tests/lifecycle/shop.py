@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -137,6 +138,35 @@ def waits_for(file: str, fail: bool = False) -> str:
     if fail:
         raise ValueError("waited in vain")
     return "waited"
+
+
+@job(bind=True)
+def stops_when_asked(self: Any, file: str) -> None:
+    """Note each turn of a loop that nobody else ends."""
+    deadline = time.monotonic() + 40
+    while not self.is_cancelled() and time.monotonic() < deadline:
+        leave_mark(file)
+        time.sleep(0.05)
+    raise celery_jobs.Cancelled("asked to stop" if self.is_cancelled() else "nobody asked")
+
+
+@job()
+def fails_when(file: str) -> None:
+    waits_for(file, fail=True)
+
+
+@job()
+def heeds_no_signal(file: str) -> None:
+    """Note its process, and go on whatever it is told."""
+    write_line(file, str(os.getpid()))
+    while True:
+        with suppress(BaseException):
+            time.sleep(60)
+
+
+@job()
+def stops_by_itself(*ignored: Any) -> None:
+    raise celery_jobs.Cancelled("the order was withdrawn")
 
 
 @job(bind=True)

@@ -121,12 +121,15 @@ def test_a_job_past_its_hard_limit_is_retried_and_what_still_runs_changes_nothin
     assert [(row.status, row.losses) for row in rows] == [("failed", 0), ("completed", 0)]
 
 
-@pytest.mark.matrix
-def test_a_running_job_that_is_revoked_with_terminate_ends_where_the_pool_can_stop_it(shop: Shop) -> None:
+@pytest.mark.parametrize("way", [pytest.param("revoke", marks=pytest.mark.matrix), "cancel"])
+def test_a_running_job_that_is_to_be_killed_ends_where_the_pool_can_stop_it(shop: Shop, way: str) -> None:
     gate = shop.new_file()
     result = shop.enqueue("waits_for", str(gate), str(shop.new_file()), "stopped")
     shop.wait(result, lambda rows: rows[0].status == "processing")
-    shop.app.control.revoke(result.id, terminate=True)
+    if way == "revoke":
+        shop.app.control.revoke(result.id, terminate=True)
+    else:
+        shop.jobs.cancel(result.id, terminate=True)
     if shop.pool in CANNOT_STOP:
         gate.touch()
         (job,) = shop.ended(result)

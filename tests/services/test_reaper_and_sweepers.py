@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from celery.exceptions import WorkerLostError
+from celery.exceptions import TaskRevokedError, WorkerLostError
 
 from celery_jobs import Jobs
 from celery_jobs.store import attempts, chains, workers
@@ -100,6 +100,20 @@ def test_the_third_loss_ends_the_chain_and_its_caller_is_told(
     run = Jobs(app).get(result.id)
     assert (run.final_status, run.failure_reason, run.losses) == ("dead_lettered", "worker_lost", 3)
     with pytest.raises(WorkerLostError):
+        result.get(timeout=5)
+
+
+def test_a_cancelled_job_whose_worker_is_lost_is_cancelled_and_its_caller_is_told(
+    app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
+) -> None:
+    result = app.tasks["services.add"].delay(1)
+    claim(plugin, result.job_id, workers.register(plugin.db, "w@here", 1, ["celery"]))
+    assert Jobs(app).cancel(result.id, terminate=True).status == "processing"
+    later(61)
+    assert service("reaper").run_once() == 1
+    run = Jobs(app).get(result.id)
+    assert (run.status, run.final_status, run.attempt_number) == ("cancelled", "cancelled", 1)
+    with pytest.raises(TaskRevokedError):
         result.get(timeout=5)
 
 

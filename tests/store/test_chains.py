@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import FinalStatus
-from celery_jobs.store import attempts, chains, endings, reads
+from celery_jobs.store import attempts, chains, endings, reads, workers
 from celery_jobs.store.attempts import UNCLAIMED, Unclaimed
 from celery_jobs.store.chains import Ended, Next, Retried, bury
 from celery_jobs.store.db import now
@@ -317,7 +317,56 @@ def test_a_job_asked_to_stop_that_fails_in_any_way_is_cancelled_and_never_retrie
     assert _live(db, original.id) == []
     row = stored(db, original.id)
     assert row.final_status == "cancelled"
-    assert end == "bury" or row.untold_at is not None  # Celery believes that it waits or runs
+    assert row.untold_at is not None  # Celery believes that it waits, runs or has failed
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_job_that_is_killed_is_cancelled_and_is_no_loss(db: Database, attempt: int) -> None:
+    original = job = begin(db)
+    if attempt == 2:
+        job = claim(db, retry(db, original).job_id)
+    assert cancel(db, original.id, terminate=True) is True
+    assert endings.kill(db, job.id, new_id()) is False
+    assert endings.kill(db, job.id, job.lease_token, 7) == Ended(original.id, FinalStatus.CANCELLED)
+    last = reads.attempts(db, original.id)[-1]
+    assert (last.status, last.final_status, last.losses, last.duration_ms) == ("cancelled", "cancelled", 0, 7)
+    assert last.started_at is not None
+    row = stored(db, original.id)
+    assert (row.final_status, row.has_pending_retry) == ("cancelled", False)
+    assert None not in (row.ended_at, row.untold_at)
+    before = snapshot(db)
+    assert endings.kill(db, job.id, job.lease_token) is False
+    assert endings.kill(db, new_id(), job.lease_token) is False
+    assert snapshot(db) == before
+
+
+def test_a_task_that_ends_its_own_run_is_cancelled_though_nobody_asked(db: Database) -> None:
+    job = begin(db, callback_url="https://shop.example/hook")
+    assert bury(db, job, FAILURE, cancelled=True) == Ended(job.id, FinalStatus.CANCELLED)
+    row = stored(db, job.id)
+    assert (row.status, row.final_status, row.callback_state) == ("cancelled", "cancelled", "due")
+    assert row.untold_at is not None
+
+
+def test_what_is_to_be_killed_is_told_to_its_worker_alone_until_it_has_ended(db: Database) -> None:
+    worker = new_id()
+    ours, asked, others = (claim(db, store(db), by) for by in (worker, worker, new_id()))
+    cancel(db, asked.id)
+    assert workers.terminating(db, worker) == set()
+    for job in (ours, others, asked):  # also what was asked before in a milder way
+        cancel(db, job.id, terminate=True)
+    assert workers.terminating(db, worker) == {ours.lease_token, asked.lease_token}
+    bury(db, asked, FAILURE)
+    endings.kill(db, ours.id, ours.lease_token)
+    assert workers.terminating(db, worker) == set()
+
+
+def test_only_what_runs_can_have_been_asked_to_stop(db: Database) -> None:
+    job = begin(db)
+    assert attempts.is_cancel_requested(db, job.id, 10) is False
+    cancel(db, job.id)
+    assert attempts.is_cancel_requested(db, job.id, 10) is True
+    assert attempts.is_cancel_requested(db, new_id(), 10) is False
 
 
 def test_cancelling_an_ended_chain_changes_nothing(db: Database) -> None:

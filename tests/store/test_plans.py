@@ -121,6 +121,8 @@ QUERIES: dict[str, Query] = {
     "in_broker": (lambda db: sends.in_broker(db, "q1"), {"jobs_live"}, SENT // 4),
     "running": (lambda db: workers.running(db, LONELY, 100), {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),
     "leases_run_out": (lambda db: workers.leases_run_out(db, 100), {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),
+    "terminating": (lambda db: workers.terminating(db, LONELY), {"jobs_terminating"}, 0),
+    "is_cancel_requested": (lambda db: attempts.is_cancel_requested(db, WAITING, 60), ONE, 1),
     "forget": (lambda db: workers.forget(db, LONELY), {"jobs_live"}, SENT + 3 * CLAIMED + DUE + LEASED),
     "untold": (lambda db: reads.untold(db, 100), {"jobs_untold"}, UNTOLD),
     "callbacks": (lambda db: callbacks.unsent(db, 100), {"jobs_callbacks"}, OWES),

@@ -47,24 +47,27 @@ def replay_chosen(jobs: Jobs, chosen: Chosen, reason: str | None, force: bool) -
 
 
 @click.command()
+@click.option("--terminate", is_flag=True, help="Kill what runs.")
 @bulk_options()
 @door
-def cancel(context: click.Context, chosen: Chosen) -> None:
+def cancel(context: click.Context, chosen: Chosen, terminate: bool) -> None:
     """Cancel jobs that have not ended.
 
-    What waits is cancelled at once, what runs is asked to stop. A filter means those that have not ended, unless it
-    names a state.
+    What waits is cancelled at once, what runs is asked to stop, or with --terminate killed by its worker within
+    seconds. A filter means those that have not ended, unless it names a state.
 
     \b
       celery -A shop jobs cancel 0199b2f4
+      celery -A shop jobs cancel 0199b2f4 --terminate
       celery -A shop jobs cancel --queue newsletters --status pending --yes
     """
     jobs = jobs_of(context)
     if chosen.is_single:
-        run = jobs.cancel(jobs.find(chosen.ids[0]))
-        tell(run.to_json(), f"{run.id} is {'cancelled' if run.has_ended else 'asked to stop'}", chosen.json)
+        run = jobs.cancel(jobs.find(chosen.ids[0]), terminate=terminate)
+        asked = "about to be killed" if terminate else "asked to stop"
+        tell(run.to_json(), f"{run.id} is {'cancelled' if run.has_ended else asked}", chosen.json)
     else:
-        act(jobs, chosen, "cancel", jobs.cancel_many)
+        act(jobs, chosen, "cancel", partial(jobs.cancel_many, terminate=terminate))
 
 
 @click.command()

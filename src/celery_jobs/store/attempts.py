@@ -32,6 +32,7 @@ __all__ = [
     "claim",
     "complete",
     "holds_lease",
+    "is_cancel_requested",
     "lock_original",
     "mark_finished",
     "ready",
@@ -163,6 +164,13 @@ def holds_lease(db: Database, job_id: str, lease_token: str) -> bool:
     """Whether the claim still stands."""
     query = select(jobs.c.id).where(_held(job_id, lease_token))
     return db.persist(lambda connection: connection.execute(query).first() is not None)
+
+
+def is_cancel_requested(db: Database, job_id: str, within: float) -> bool:
+    """Whether a running attempt was asked to stop; waits `within` seconds for the answer (semantics.md section 10)."""
+    query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.cancel_requested_at.is_not(None))
+    with db.asking(within) as connection:
+        return connection.execute(query).first() is not None
 
 
 def complete(

@@ -181,11 +181,13 @@ def bury(
     duration_ms: int | None = None,
     untold: bool = False,
     patient: bool = True,
+    cancelled: bool = False,
 ) -> Ended | None:
     """processing -> failed, and the chain ends: dead-lettered, or failed_no_retries where retries are off.
 
-    None for who lost the lease (semantics.md section 2). `untold`: Celery does not know yet; `patient`: wait for the
-    database as long as it takes.
+    Cancelled instead where a cancel was asked for, or the task says so (`cancelled`); Celery is then still to be told.
+    None for who lost the lease (semantics.md sections 2, 10). `untold`: Celery does not know of a failure either;
+    `patient`: wait for the database as long as it takes.
     """
     run = db.persist if patient else db.run
 
@@ -193,9 +195,10 @@ def bury(
         original = lock_original(connection, job.original_id)
         if original is None:
             return None
-        cancelled = original.cancel_requested_at is not None
-        verdict = FinalStatus.CANCELLED if cancelled else verdict_of(job.retries_enabled)
-        return _end(connection, job, failure, verdict, duration_ms, untold)
+        if cancelled or original.cancel_requested_at is not None:
+            # Celery knows nothing of a job without a task.
+            return _end(connection, job, failure, FinalStatus.CANCELLED, duration_ms, untold=job.task is not None)
+        return _end(connection, job, failure, verdict_of(job.retries_enabled), duration_ms, untold)
 
     return run(transition, point="bury")
 

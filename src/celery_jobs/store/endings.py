@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["Ended", "cancel", "expire", "lose", "mark_told", "refuse", "release", "release_in"]
+__all__ = ["Ended", "cancel", "expire", "kill", "lose", "mark_told", "refuse", "release", "release_in"]
 
 
 def lose(
@@ -88,11 +88,11 @@ def release_in(connection: Connection, job_id: str, lease_token: str) -> Ended |
     return released.rowcount == 1
 
 
-def cancel(db: Database, original_id: str, waiting_only: bool = False) -> Ended | bool:
+def cancel(db: Database, original_id: str, waiting_only: bool = False, terminate: bool = False) -> Ended | bool:
     """Cancel a chain: what waits at once; what runs is asked to stop (semantics.md section 10).
 
     Ended: it waited. True: it runs, and is cancelled unless it returns. False: it has ended already.
-    `waiting_only`: what runs is not asked.
+    `waiting_only`: what runs is not asked. `terminate`: its worker is to kill it.
     """
 
     def transition(connection: Connection) -> Ended | bool:
@@ -112,10 +112,34 @@ def cancel(db: Database, original_id: str, waiting_only: bool = False) -> Ended 
             .where(jobs.c.cancel_requested_at.is_(None))
             .values(cancel_requested_at=now())
         )
+        if terminate:
+            unasked = update(jobs).where(jobs.c.id == live.id, jobs.c.terminate_requested_at.is_(None))
+            connection.execute(unasked.values(terminate_requested_at=now()))
         ended = _end_pending(connection, live.id, original_id, FinalStatus.CANCELLED, None)
         return ended or True
 
     return db.run(transition, point="cancel")
+
+
+def kill(db: Database, job_id: str, lease_token: str, duration_ms: int | None = None) -> Ended | bool:
+    """processing -> cancelled, for an attempt that was cancelled and whose process has just been killed.
+
+    False: the claim no longer stands. Nothing is lost by it, so no loss is counted (semantics.md section 10).
+    """
+
+    def transition(connection: Connection) -> Ended | bool:
+        row = connection.execute(select(jobs.c.original_id).where(jobs.c.id == job_id)).first()
+        if row is None or lock_original(connection, row.original_id) is None:
+            return False
+        cancelled = {"status": Status.CANCELLED, "final_status": FinalStatus.CANCELLED, "duration_ms": duration_ms}
+        done = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.status == Status.PROCESSING, jobs.c.lease_token == lease_token)
+            .values(**cancelled, **FINISHED)
+        )
+        return done.rowcount == 1 and end_chain(connection, row.original_id, FinalStatus.CANCELLED, untold=True)
+
+    return db.run(transition, point="kill")
 
 
 def expire(db: Database, job_id: str) -> Ended | bool:

@@ -37,6 +37,7 @@ __all__ = [
     "responses",
     "services",
     "tagged",
+    "to_be_killed",
     "unalerted",
     "unsent_callback",
     "workers",
@@ -94,6 +95,9 @@ unalerted = text("dead_lettered_at IS NOT NULL AND alerted_at IS NULL")
 tagged = text("tags IS NOT NULL AND attempt_number = 1")
 """The same of jobs that are found by their tags."""
 
+to_be_killed = text("terminate_requested_at IS NOT NULL AND finished_at IS NULL")
+"""The same of what runs and is to be killed."""
+
 expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
 dead = text("dead_lettered_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
@@ -137,6 +141,7 @@ jobs = Table(
     Column("finished_at", Timestamp),
     Column("ended_at", Timestamp),
     Column("cancel_requested_at", Timestamp),
+    Column("terminate_requested_at", Timestamp),
     Column("duration_ms", BigInteger),
     Column("result", Text),
     Column("response_status", SmallInteger),
@@ -187,6 +192,7 @@ jobs = Table(
         sqlite_where=text("finished_at IS NULL"),
     ),
     Index("jobs_expiring", "expires_at", postgresql_where=expiring, sqlite_where=expiring),
+    Index("jobs_terminating", "id", postgresql_where=to_be_killed, sqlite_where=to_be_killed),
     Index(
         "jobs_dead",
         "dead_lettered_at",

@@ -19,7 +19,7 @@ from celery_jobs.store.db import now, seconds_until
 from celery_jobs.store.planning import by_index
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.services import age_of
-from celery_jobs.store.tables import Timestamp, jobs, unsent_callback, workers
+from celery_jobs.store.tables import Timestamp, jobs, to_be_killed, unsent_callback, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,7 @@ __all__ = [
     "name_for",
     "register",
     "running",
+    "terminating",
 ]
 
 
@@ -175,6 +176,13 @@ def running(db: Database, worker: str, limit: int) -> list[str]:
     with db.reading() as connection:
         by_index(connection)
         return [row.id for row in connection.execute(query)]
+
+
+def terminating(db: Database, worker: str) -> set[str]:
+    """The lease tokens of what a worker runs and somebody wants killed (semantics.md section 10)."""
+    query = select(jobs.c.lease_token).where(to_be_killed, jobs.c.status == Status.PROCESSING, jobs.c.worker == worker)
+    with db.asking() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def leases_run_out(db: Database, limit: int) -> list[tuple[str, str]]:

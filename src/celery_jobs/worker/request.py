@@ -19,7 +19,7 @@ from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 from celery_jobs.execution import LEASE_KEY, WIRE_KEY, WORKER_KEY
 from celery_jobs.plugin import plugin_of
-from celery_jobs.states import FailureReason
+from celery_jobs.states import FailureReason, FinalStatus
 from celery_jobs.surviving import harmless
 from celery_jobs.verdicts import after_retry, next_by_policy
 from celery_jobs.worker.limits import limits_of
@@ -40,7 +40,9 @@ class JobRequest(Request):  # type: ignore[misc]
     _late = False
     _fenced = False
     _told = False
-    """Whether the chain's end was told where a retry was due: it had been cancelled."""
+    """Whether the chain's end was told where Celery was to hear of this attempt's: it had been cancelled, or ended."""
+    _untold = ""
+    """The chain that a revoke has ended, until Celery has been told."""
     _accepted: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -51,7 +53,7 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        self._job_id = ""
+        self._job_id = self.lease_token = ""
         self._is_job = self._plugin.manages(self._task.name)
         if self._is_job:
             self._mark(message)
@@ -60,9 +62,9 @@ class JobRequest(Request):  # type: ignore[misc]
     def _mark(self, message: Any) -> None:
         """Name the claim that the process which runs the job will make, so that both know it without SQL."""
         self._job_id = job_of(message.headers) or ""
-        self._lease_token = str(uuid.uuid4())
+        self.lease_token = str(uuid.uuid4())
         request = self._request_dict
-        request[LEASE_KEY] = self._lease_token
+        request[LEASE_KEY] = self.lease_token
         request[WORKER_KEY] = None
         if self._job_id:
             request[JOB_HEADER] = self._job_id
@@ -172,40 +174,32 @@ class JobRequest(Request):  # type: ignore[misc]
         self._job_id = self._job_id or adopted(self._plugin, self.id)
         return bool(self._job_id and act())
 
-    def _note_end(self, original_id: str) -> None:
-        """Celery hears of the end right here, unless it was told that a retry waits while SQL was away."""
+    def _note_end(self, original_id: str) -> bool:
+        """Whether the end has been told: as cancelled, or where Celery heard that a retry waits while SQL was away."""
         from celery_jobs.store import endings, reads
         from celery_jobs.telling import tell
 
-        if self._late:
-            tell(self._plugin, original_id)
-            return
         chain = reads.attempts(self._plugin.db, original_id)  # nobody deletes it before Celery has been told
+        if self._late or chain[0].final_status == FinalStatus.CANCELLED:
+            self._told = True
+            tell(self._plugin, original_id)
+            return True
         endings.mark_told(self._plugin.db, original_id)
         emit(Kind(f"job.{chain[0].final_status}"), chain[-1], error=self._plugin.masked(chain[-1].error_message))
+        return False
 
     def _lose(self) -> bool:
-        from celery_jobs.sending import sender_of
-        from celery_jobs.store import endings, sends
+        from celery_jobs.worker import settling
 
-        outcome = endings.lose(
-            self._plugin.db, self._job_id, self._plugin.settings.max_losses, lease_token=self._lease_token
-        )
-        if isinstance(outcome, endings.Ended):
-            self._note_end(outcome.original_id)
-            return False
-        if not outcome:  # it may have died before its claim
-            sends.hold(self._plugin.db, self._job_id)
-        emit(Kind.LOST, job_id=self._job_id)
-        sender_of(self._plugin).send_now([self._job_id])
-        return True
+        ended = settling.lose(self._plugin, self._job_id, self.lease_token)
+        return ended is None or self._note_end(ended.original_id)
 
     def _time_out(self, error: TimeLimitExceeded) -> bool:
         from celery_jobs.store import chains
         from celery_jobs.store.reads import claim_of
         from celery_jobs.store.rows import Failure
 
-        claim = claim_of(self._plugin.db, self._job_id, self._lease_token)
+        claim = claim_of(self._plugin.db, self._job_id, self.lease_token)
         if claim is None:
             return self._fence(error)
         failure = Failure(FailureReason.TIMEOUT, "TimeLimitExceeded", f"hard time limit of {error.args[0]} s")
@@ -215,8 +209,7 @@ class JobRequest(Request):  # type: ignore[misc]
             if ended is None:
                 emit(Kind.FENCED, claim)
                 return self._fence(error)
-            self._note_end(ended.original_id)
-            return False
+            return self._note_end(ended.original_id)
         outcome = chains.retry(self._plugin.db, claim, failure, following, self._duration_ms)
         self._told = not after_retry(self._plugin, claim, outcome)
         return outcome is not None or self._fence(error)
@@ -242,7 +235,8 @@ class JobRequest(Request):  # type: ignore[misc]
     def _put_back(self) -> None:
         task_ready(self)
         self.acknowledge()
-        self.send_event("task-retried", exception="WorkerLostError", traceback="")
+        if not self._told:
+            self.send_event("task-retried", exception="WorkerLostError", traceback="")
 
     def _retried(self, error: Exception, traceback: str) -> None:
         task_ready(self)
@@ -258,28 +252,39 @@ class JobRequest(Request):  # type: ignore[misc]
 
     @ringing
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
-        """A revoke or an expiry that the parent sees: into SQL first."""
+        """A revoke or an expiry that the parent sees: into SQL first. Of a chain that has ended Celery has heard."""
         if self._is_job:
             self._settle(lambda: self._revoke(expired))
-        super()._announce_revoked(reason, terminated, signum, expired)
+        if self._told:
+            task_ready(self)
+            self.acknowledge()
+            self._already_revoked = True
+        else:
+            super()._announce_revoked(reason, terminated, signum, expired)
+            self._note_announced()
 
     def _revoke(self, expired: bool) -> bool:
-        from celery_jobs.store import endings, reads
+        from celery_jobs.store.endings import Ended
+        from celery_jobs.worker import settling
 
-        original_id = reads.find_original(self._plugin.db, self._job_id)
-        if original_id is None:
-            return False
-        ended: endings.Ended | bool
         if expired:
-            ended = endings.expire(self._plugin.db, self._job_id)
+            ended = settling.expire(self._plugin, self._job_id)
         else:
-            ended = endings.cancel(self._plugin.db, original_id)
-            if ended is True:  # it runs, and its child has just been killed
-                ended = endings.lose(self._plugin.db, self._job_id, self._plugin.settings.max_losses, self._lease_token)
-        if isinstance(ended, endings.Ended):
-            endings.mark_told(self._plugin.db, ended.original_id)
-            emit(Kind.CANCELLED, job_id=self._job_id, original_id=ended.original_id, error=None)
+            ended = settling.revoke(self._plugin, self._job_id, self.lease_token, self._duration_ms)
+        self._told = ended is False
+        if isinstance(ended, Ended):
+            self._untold = ended.original_id
+        if self._late:
+            self._note_announced()
         return True
+
+    def _note_announced(self) -> None:
+        """Celery has heard of it; where that cannot be noted, or was not so, a service tells it again."""
+        from celery_jobs.store.endings import mark_told
+
+        if self._untold:
+            with suppress(StoreUnavailable):
+                mark_told(self._plugin.db, self._untold)
 
     @ringing
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
@@ -289,11 +294,6 @@ class JobRequest(Request):  # type: ignore[misc]
         super()._announce_cancelled(emit_retry=emit_retry)
 
     def _release(self) -> bool:
-        from celery_jobs.sending import sender_of
-        from celery_jobs.store.endings import release
+        from celery_jobs.worker import settling
 
-        released = release(self._plugin.db, self._job_id, self._lease_token, patient=False)
-        if released is True:
-            emit(Kind.RELEASED, job_id=self._job_id)
-            sender_of(self._plugin).send_now([self._job_id])
-        return bool(released)
+        return settling.release(self._plugin, self._job_id, self.lease_token)

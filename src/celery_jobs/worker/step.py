@@ -15,6 +15,7 @@ from celery_jobs.worker.heart import Heart
 from celery_jobs.worker.messenger import Messenger
 from celery_jobs.worker.own_requests import mix_requests
 from celery_jobs.worker.stand_in import StandIn
+from celery_jobs.worker.terminator import Terminator
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["JobsStep"]
 
 OWN_THREADS = settings.CALLBACKS_AT_ONCE + 5
-"""Those that send callbacks, the messenger, the announcer, the heart, the stand-in, and the worker itself."""
+"""Those that send callbacks, the messenger, the announcer, the heart, the stand-in, and the worker itself.
+
+The terminator is none of a worker of threads, which cannot kill.
+"""
 
 
 class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -52,6 +56,8 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         emit(Kind.WORKER_STARTED, database=self.plugin.where)
         self.stand_in.start()
         self.messenger.start()
+        self.terminator = Terminator(self.plugin, worker)
+        self.terminator.start()
         if self.plugin.announcer is not None:
             self.plugin.announcer.start()
         stopped = worker.blueprint.on_stopped
@@ -66,6 +72,7 @@ class JobsStep(bootsteps.StartStopStep):  # type: ignore[misc]
         """After the pool has stopped, give back what it abandoned."""
         if stopped is not None:
             stopped()
+        self.terminator.stop()
         self.stand_in.stop()
         self.messenger.stop()
         if self.plugin.announcer is not None:
