@@ -180,8 +180,8 @@ def bury(
     failure: Failure,
     duration_ms: int | None = None,
     untold: bool = False,
-    patient: bool = True,
     cancelled: bool = False,
+    patient: bool = True,
 ) -> Ended | None:
     """processing -> failed, and the chain ends: dead-lettered, or failed_no_retries where retries are off.
 
