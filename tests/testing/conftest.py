@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,11 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         addresses.append(address)
         raise ConnectionRefusedError(f"a sandbox has no network, and {address} was tried")
 
+    gc.collect()  # the results of other tests say goodbye to their server when they are collected
+    gc.disable()
     monkeypatch.setattr(socket.socket, "connect", connect)
     yield addresses
+    gc.enable()
     assert addresses == []
 
 
