@@ -61,7 +61,7 @@ def _fencing_off() -> None:
 
 def _claim_unconditional() -> None:
     """A message runs its job although another one is running it."""
-    _replace(attempts, _ready=lambda: or_(*(jobs.c.status == status for status in LIVE)))
+    _replace(attempts, ready=lambda: or_(*(jobs.c.status == status for status in LIVE)))
 
 
 def _send_before_commit() -> None:
@@ -117,6 +117,7 @@ def _outcomes_dropped() -> None:
 
 def _replace(owner: Any, **parts: Any) -> None:
     for name, part in parts.items():
+        getattr(owner, name)  # what is not there any more breaks nothing
         setattr(owner, name, part)
 
 

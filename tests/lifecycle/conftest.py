@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_jobs.store import invariants
+from tests.apps import be_quiet
 from tests.conftest import shared_broker, shared_database
 from tests.lifecycle.shop import CONCURRENCY, SERVED, make_app
 from tests.lifecycle.stories import Shop
@@ -67,6 +68,7 @@ def running_shop(broker_url: str, database_url: str, shop_folder: Path) -> Itera
         },
     ).wait_ready() as worker:
         yield Shop(app, worker, shop_folder)
+    be_quiet(app)
     app.celery_jobs.db.dispose()
     app.backend.client.close()
     app.close()

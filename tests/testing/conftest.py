@@ -30,8 +30,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         addresses.append(address)
         raise ConnectionRefusedError(f"a sandbox has no network, and {address} was tried")
 
-    gc.collect()  # the results of other tests say goodbye to their server when they are collected
-    gc.disable()
+    gc.disable()  # the results of other tests say goodbye to their server when they are collected
     monkeypatch.setattr(socket.socket, "connect", connect)
     yield addresses
     gc.enable()
