@@ -291,6 +291,7 @@ def test_a_worker_that_stops_sends_what_its_last_job_owes(shop: Shop, receiver: 
     assert shop.jobs.get(job_id).attempts[0].callback_state == "sent"
 
 
+@pytest.mark.matrix
 def test_children_that_are_replaced_all_the_while_and_callbacks_do_not_get_in_each_others_way(
     shop: Shop, receiver: Receiver
 ) -> None:

@@ -22,8 +22,8 @@ SLOW = ("roll the workers", "run two beats", "kill beat", "freeze the proxy")
 
 def test_a_small_run_breaks_no_rule(run: Callable[[Plan], Report]) -> None:
     quick = tuple(name for name in DECK if name not in SLOW)
-    report = run(Plan(jobs=150, seconds=22, seed=5, faults=quick, pause=(0.2, 0.8)))
+    report = run(Plan(jobs=100, seconds=13, seed=5, faults=quick, pause=(0.2, 0.8)))
     print(report)
-    assert len(report.evidence.acknowledged) > 75
-    assert len(report.evidence.of("fault", "on")) >= 5
+    assert len(report.evidence.acknowledged) > 50
+    assert len(report.evidence.of("fault", "on")) >= 3
     assert report.violations == []

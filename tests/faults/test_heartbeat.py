@@ -24,7 +24,10 @@ SECONDS = 4.5
 
 @pytest.mark.parametrize(
     ("pool", "hog"),
-    [("solo", "spin"), pytest.param("threads", "spin", marks=pytest.mark.matrix), ("prefork", "hold_the_gil")],
+    [
+        *(pytest.param(pool, "spin", marks=pytest.mark.matrix) for pool in ("solo", "threads")),
+        ("prefork", "hold_the_gil"),
+    ],
 )
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_it_runs_once_to_its_end_beside_a_worker_that_looks_for_the_dead(

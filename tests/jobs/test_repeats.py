@@ -159,6 +159,7 @@ def test_arguments_that_can_be_read_but_once_are_read_once(
     assert shown == [([n],) for n in range(4)]
 
 
+@pytest.mark.parametrize("database_url", BOTH, indirect=True)
 def test_of_the_call_that_was_learned_nothing_large_stays(app: Celery) -> None:
     def kept() -> int:
         gc.collect()
