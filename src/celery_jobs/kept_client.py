@@ -8,13 +8,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from celery_jobs.unchanged import is_own
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["NotHeld", "holding", "keep_client"]
-
-Push = tuple[Any, ...]
-"""What a message comes to in the end: the list of Redis that it is put into, and itself."""
+__all__ = ["NotHeld", "Push", "holding", "keep_client"]
 
 
 class NotHeld(Exception):
@@ -29,8 +28,8 @@ def keep_client(channel: Any) -> None:
 
 
 @contextmanager
-def holding(channel: Any) -> Iterator[tuple[Any, list[Push]]]:
-    """Have a channel that keeps its client push nothing; gives the client, and what it is to push afterwards.
+def holding(channel: Any) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
+    """Have a channel that keeps its client push nothing; gives the client, and what it is to push into which list.
 
     Raises NotHeld for a channel without, and inside for anything that is not a push.
     """
@@ -50,14 +49,56 @@ class _Holding:
 
     def __init__(self, connection_pool: Any) -> None:
         self.connection_pool = connection_pool
-        self.pushes: list[Push] = []
+        self.pushes: list[tuple[Any, Any]] = []
 
-    def lpush(self, *push: Any) -> None:
+    def lpush(self, key: Any, message: Any) -> None:
         """Note it."""
-        self.pushes.append(push)
+        self.pushes.append((key, message))
 
     def __getattr__(self, name: str) -> Any:
         raise NotHeld
+
+
+class Push:
+    """A message for a list of Redis, packed, with a connection that is its own until it is sent or dropped.
+
+    What the client would do around its round trip takes as long as that; a client that does more is asked itself.
+    """
+
+    def __init__(self, client: Any, key: Any, message: Any) -> None:
+        self._client = client
+        self._push = (key, message)
+        self._connection: Any = None
+        if _is_plain(client):
+            self._connection = client.connection_pool.get_connection()
+            self._packed = self._connection.pack_command("LPUSH", key, message)
+
+    def send(self) -> None:
+        """Push it, once; raises what the client raises."""
+        if self._connection is None:
+            self._client.lpush(*self._push)
+            return
+        try:
+            self._connection.send_packed_command(self._packed)
+            self._connection.read_response()
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._client.connection_pool.release(connection)
+
+
+def _is_plain(client: Any) -> bool:
+    """Whether a client only sends and reads: it puts nothing before its keys, and nobody traces its commands."""
+    from redis import client as own
+
+    kind = type(client)
+    return client.connection is None and all(
+        is_own(method, own) for method in (kind.execute_command, kind._execute_command, kind.parse_response)
+    )
 
 
 class _Kept:

@@ -7,6 +7,7 @@ Celery hands `send_task_message` a producer; ours stands in for it. That is the 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -98,15 +99,15 @@ class RecordingProducer:
         if not replaces and self._gather(wire, job, submission, running):
             self._unheard = True
             return None
-        ahead = ahead_of(self._producer, job, message, options)
-        enqueued = self._record(job, running is not None and running.body_done, ahead)
-        self._unheard = enqueued.deduplicated
-        submission.settle(enqueued)
-        if running is not None and replaces:
-            running.replaced_by = enqueued.job_id
-        self._refuse_alias(wire, submission, running, enqueued)
-        if enqueued.sent_at is not None:
-            self._send(wire, message, options, enqueued, submission, ahead)
+        with ahead_of(self._producer, job, message, options) or nullcontext() as ahead:
+            enqueued = self._record(job, running is not None and running.body_done, ahead)
+            self._unheard = enqueued.deduplicated
+            submission.settle(enqueued)
+            if running is not None and replaces:
+                running.replaced_by = enqueued.job_id
+            self._refuse_alias(wire, submission, running, enqueued)
+            if enqueued.sent_at is not None:
+                self._send(wire, message, options, enqueued, submission, ahead)
         return None
 
     def _gather(self, wire: Wire, job: NewJob, submission: Submission, running: execution.Execution | None) -> bool:

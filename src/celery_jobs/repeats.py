@@ -13,7 +13,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs import batch, execution
-from celery_jobs.ahead import Ahead
+from celery_jobs.ahead import Ahead, has_moments
 from celery_jobs.errors import InvalidJob
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
@@ -22,12 +22,12 @@ from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Self
 
     from kombu import Producer
 
     from celery_jobs.plugin import Plugin
-    from celery_jobs.sending import Sender
     from celery_jobs.store.rows import Enqueued, NewJob
     from celery_jobs.template import Template
 
@@ -56,7 +56,7 @@ _NOT_A_STEP = {"publisher": None, "is_step": False}
 class _Kind:
     """Calls of one task with the same options, as long as their circumstances are the same."""
 
-    circumstances: tuple[tuple[Any, ...], ...]
+    circumstances: tuple[Any, ...]
     is_learned: bool = False
     template: Template | None = None
 
@@ -117,28 +117,30 @@ class Repeats:
         """
         from celery_jobs.template import makes_as_ever
 
-        if self._plugin.app.conf.task_send_sent_event or not self._is_seam() or not makes_as_ever(self._plugin, name):
-            return None  # Celery also tells of each, or hands each to somebody else
+        if not self._is_seam() or not makes_as_ever(self._plugin, name):
+            return None  # Celery hands each to somebody else
         like = (os.getpid(), name, by_name, tuple(said.items()), tuple(map(type, said.values())))
         now = self._circumstances(name)
         kind = self._kinds.get(like)
-        if kind is None or not all(map(_same, kind.circumstances, now)):
+        if kind is None or not _same(kind.circumstances, now):
+            if self._plugin.app.conf.task_send_sent_event:
+                return None  # Celery also tells of each
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds.clear()
             self._kinds[like] = _Kind(now)
             return None
         return kind
 
-    def _circumstances(self, name: str) -> tuple[tuple[Any, ...], ...]:
+    def _circumstances(self, name: str) -> tuple[Any, ...]:
         """What a message is made of besides its call."""
         app, conf = self._plugin.app, self._plugin.app.conf
         changed, *given = conf.maps
-        task = self._plugin.task(name)
+        queues, task = app.amqp.queues, self._plugin.task(name)
         return (
-            (conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
-            (conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call
-            (*given, *changed, *changed.values()),
-            (*app.amqp.queues, *app.amqp.queues.values()),
+            *(conf, app.amqp, app.amqp.router, self._plugin.settings, task, getattr(task, "jobs_level", None)),
+            *(conf.task_default_queue, conf.task_repr_maxlevels),  # read at each call
+            *(len(changed), *changed, *changed.values(), *given),
+            *(*queues, *queues.values()),
         )
 
     def _learn(self, kind: _Kind, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[[], Any]) -> Any:
@@ -149,7 +151,7 @@ class Repeats:
         with gathering.gathering():
             result = make()
         made = gathering.gathered
-        if len(made) != 1 or _has_moments(made[0].job):
+        if len(made) != 1 or has_moments(made[0].job):
             gathering.store(made)
         else:
             made[0].settle(self._enqueue(made[0].job, ignore_result=not made[0].wants_result))
@@ -165,41 +167,57 @@ class Repeats:
         from celery_jobs.store.enqueue import enqueue
 
         sender = sender_of(self._plugin)
-        with self._plugin.app.producer_or_acquire() as producer, producer.connection._reraise_as_library_errors():
-            ready = _Ready(sender, producer, job)
+        with _Ready(self._plugin, job, ignore_result) as ready:
             enqueued = enqueue(self._plugin.db, job, meanwhile=ready.make)
             emit(Kind.ENQUEUED, job, attempt_number=1)
-            if enqueued.sent_at is not None:
-                announced = ignore_result or sender.announce_result(job.task_id, producer)
-                if not (announced and ready.send()):
-                    sender.note_unsent([enqueued])
+            is_sent = enqueued.sent_at is None or ready.send()
+        if not is_sent:
+            sender.note_unsent([enqueued])
         return enqueued
 
 
 class _Ready:
-    """The message of a job that is due at once."""
+    """The message of a job that is due at once, and the producer that sends it, both had while the job is stored."""
 
-    def __init__(self, sender: Sender, producer: Producer, job: NewJob) -> None:
+    def __init__(self, plugin: Plugin, job: NewJob, ignore_result: bool) -> None:
         from celery_jobs.store.rows import Enqueued
 
-        self._sender = sender
-        self._producer = producer
+        self._plugin = plugin
+        self._sender = sender_of(plugin)
         self._outgoing = batch.outgoing(job, Enqueued(job.id, job.task_id))
+        self._ignore_result = ignore_result
+        self._producer: Producer | None = None
         self._ahead: Ahead | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ahead is not None:
+            self._ahead.drop()
+        if self._producer is not None:
+            self._producer.release()
 
     def make(self) -> None:
         """Make it, as far as it can be made without the broker; raises nothing: `send` does."""
         with suppress(Exception):
-            self._ahead = self._made()
+            # Who waits for a producer here would hold a connection of the database.
+            producer = self._producer = self._producer or self._plugin.app.producer_pool.acquire(block=False)
+            self._ahead = self._ahead or self._made(producer)
             self._ahead.make()
 
     def send(self) -> bool:
         """Send it; False where the broker failed."""
-        ahead = self._ahead or self._made()
-        return self._sender.publish(self._producer, self._outgoing.message.body, ahead, **ahead.options)
+        producer = self._producer = self._producer or self._plugin.app.producer_pool.acquire(block=True)
+        with producer.connection._reraise_as_library_errors():
+            task_id, body = self._outgoing.task_id, self._outgoing.message.body
+            if not (self._ignore_result or self._sender.announce_result(task_id, producer)):
+                return False
+            ahead = self._ahead = self._ahead or self._made(producer)
+            return self._sender.publish(producer, body, ahead, **ahead.options)
 
-    def _made(self) -> Ahead:
-        return Ahead(self._producer, *self._sender.message(self._producer, self._outgoing))
+    def _made(self, producer: Producer) -> Ahead:
+        return Ahead(producer, *self._sender.message(producer, self._outgoing))
 
 
 def _is_plain(said: Mapping[str, Any]) -> bool:
@@ -210,12 +228,6 @@ def _is_plain(said: Mapping[str, Any]) -> bool:
     )
 
 
-def _same(before: Iterable[Any], now: Iterable[Any]) -> bool:
+def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
     """Whether they are the very same objects; comparing some of them would take long, or raise."""
-    before, now = tuple(before), tuple(now)
     return len(before) == len(now) and all(map(is_, before, now))
-
-
-def _has_moments(job: NewJob) -> bool:
-    """Whether its messages say a time, which is another for each."""
-    return any(moment not in (None, 0) for moment in (job.scheduled_at, job.delay, job.expires_at, job.expires_in))

@@ -45,9 +45,10 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any], repeats: Repea
     def send_task(
         name: str, args: Any = None, kwargs: Any = None, countdown: float | None = None, **options: Any
     ) -> Any:
-        if not plugin.app.conf.task_always_eager:
+        is_eager = plugin.app.conf.task_always_eager
+        if not is_eager:
             _check_calls(plugin, name, args, kwargs, options)
-        if not plugin.manages(name) or plugin.app.conf.task_always_eager:
+        if is_eager or not plugin.manages(name):
             return original(name, args, kwargs, countdown, **options)
         _defer_task_call(plugin.app)
         make = partial(_submit, plugin, original, name, args, kwargs, countdown, options)

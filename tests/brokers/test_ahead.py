@@ -130,3 +130,31 @@ def test_one_whose_connection_has_been_closed_is_sent_on_a_new_one(
     assert len(messages(broker_url)) == before + 2
     assert len(sent) == 2
     assert unsent_queues(plugin_of(app).db) == []
+
+
+def test_its_connection_goes_back_whether_it_is_sent_or_not(app: Celery, sent: list[Ahead]) -> None:
+    jobs = Jobs(app)
+    for _ in range(3):
+        jobs.enqueue("echo", (1,), idempotency_key="once")
+        app.tasks["echo"].delay(2)
+    assert len(sent) == 4
+    with app.producer_or_acquire() as producer:
+        assert producer.channel.pool._in_use_connections == set()
+
+
+def test_who_traces_the_commands_of_redis_sees_it(
+    app: Celery, broker_url: str, sent: list[Ahead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute: Any = Redis.execute_command
+    seen: list[Any] = []
+
+    def traced(client: Redis, *command: Any, **options: Any) -> Any:
+        seen.append(command[0])
+        return execute(client, *command, **options)
+
+    before = len(messages(broker_url))
+    monkeypatch.setattr(Redis, "execute_command", traced)
+    app.tasks["echo"].delay(2)
+    assert (len(sent), seen) == (1, ["LPUSH"])
+    monkeypatch.undo()
+    assert len(messages(broker_url)) == before + 1
