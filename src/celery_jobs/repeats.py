@@ -19,7 +19,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.publisher import published_by
 from celery_jobs.sending import sender_of
-from celery_jobs.submission import Submission, submission_here
+from celery_jobs.submission import submission_here, tell_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,11 +94,10 @@ class Repeats:
             job = kind.template.fill(args, kwargs, None).job
         except InvalidJob:  # Celery's own way says it
             return None
-        enqueued = self._enqueue(job, bool(options.get("ignore_result")))
-        result = (options.get("result_cls") or self._plugin.app.AsyncResult)(job.task_id)
-        result.ignored = options.get("ignore_result")
-        Submission(enqueued=enqueued).tell(result)
-        return result
+        result_class = options.get("result_cls") or self._plugin.app.AsyncResult
+        with _Ready(self._plugin, job, options.get("ignore_result"), result_class) as ready:
+            self._store(ready)
+            return ready.result()
 
     def _is_called(self) -> bool:
         """Whether it is a call from outside: of no task, no batch, no end of a chain, and the broker seems to be up."""
@@ -154,7 +153,8 @@ class Repeats:
         if len(made) != 1 or has_moments(made[0].job):
             gathering.store(made)
         else:
-            made[0].settle(self._enqueue(made[0].job, ignore_result=not made[0].wants_result))
+            with _Ready(self._plugin, made[0].job, not made[0].wants_result) as ready:
+                made[0].settle(self._store(ready))
             if not made[0].job.send:  # the broker has just failed
                 return result
             with suppress(InvalidJob):  # arguments that can be read but once
@@ -162,30 +162,27 @@ class Repeats:
         kind.is_learned = True
         return result
 
-    def _enqueue(self, job: NewJob, ignore_result: bool) -> Enqueued:
-        """Store a job, and make its message while the database works."""
+    def _store(self, ready: _Ready) -> Enqueued:
+        """Store a job and send it, its message made while the database works."""
         from celery_jobs.store.enqueue import enqueue
 
-        sender = sender_of(self._plugin)
-        with _Ready(self._plugin, job, ignore_result) as ready:
-            enqueued = enqueue(self._plugin.db, job, meanwhile=ready.make)
-            emit(Kind.ENQUEUED, job, attempt_number=1)
-            is_sent = enqueued.sent_at is None or ready.send()
-        if not is_sent:
-            sender.note_unsent([enqueued])
+        enqueued = enqueue(self._plugin.db, ready.job, meanwhile=ready.make)
+        emit(Kind.ENQUEUED, ready.job, attempt_number=1)
+        if enqueued.sent_at is not None and not ready.send():
+            ready.drop()  # whoever waits for a connection of the database must not have a producer
+            sender_of(self._plugin).note_unsent([enqueued])
         return enqueued
 
 
 class _Ready:
-    """The message of a job that is due at once, and the producer that sends it, both had while the job is stored."""
+    """What a new job needs that is due at once: its message, who sends it, its result; had while the job is stored."""
 
-    def __init__(self, plugin: Plugin, job: NewJob, ignore_result: bool) -> None:
-        from celery_jobs.store.rows import Enqueued
-
+    def __init__(self, plugin: Plugin, job: NewJob, ignore_result: Any, result_class: Any = None) -> None:
+        self.job = job
         self._plugin = plugin
-        self._sender = sender_of(plugin)
-        self._outgoing = batch.outgoing(job, Enqueued(job.id, job.task_id))
         self._ignore_result = ignore_result
+        self._result_class = result_class
+        self._result: Any = None
         self._producer: Producer | None = None
         self._ahead: Ahead | None = None
 
@@ -193,10 +190,16 @@ class _Ready:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ahead is not None:
-            self._ahead.drop()
-        if self._producer is not None:
-            self._producer.release()
+        self.drop()
+
+    def drop(self) -> None:
+        """Give back what is not needed any more."""
+        ahead, self._ahead = self._ahead, None
+        producer, self._producer = self._producer, None
+        if ahead is not None:
+            ahead.drop()
+        if producer is not None:
+            producer.release()
 
     def make(self) -> None:
         """Make it, as far as it can be made without the broker; raises nothing: `send` does."""
@@ -205,19 +208,34 @@ class _Ready:
             producer = self._producer = self._producer or self._plugin.app.producer_pool.acquire(block=False)
             self._ahead = self._ahead or self._made(producer)
             self._ahead.make()
+            if self._result_class is not None:
+                self._result = self._made_result()
 
     def send(self) -> bool:
         """Send it; False where the broker failed."""
         producer = self._producer = self._producer or self._plugin.app.producer_pool.acquire(block=True)
+        sender, ahead = sender_of(self._plugin), self._ahead or self._made(producer)
         with producer.connection._reraise_as_library_errors():
-            task_id, body = self._outgoing.task_id, self._outgoing.message.body
-            if not (self._ignore_result or self._sender.announce_result(task_id, producer)):
-                return False
-            ahead = self._ahead = self._ahead or self._made(producer)
-            return self._sender.publish(producer, body, ahead, **ahead.options)
+            announced = self._ignore_result or sender.announce_result(self.job.task_id, producer)
+            return announced and sender.publish(producer, self.job.message.body, ahead, **ahead.options)
 
     def _made(self, producer: Producer) -> Ahead:
-        return Ahead(producer, *self._sender.message(producer, self._outgoing))
+        from celery_jobs.store.rows import Enqueued
+
+        outgoing = batch.outgoing(self.job, Enqueued(self.job.id, self.job.task_id))
+        return Ahead(producer, *sender_of(self._plugin).message(producer, outgoing))
+
+    def result(self) -> Any:
+        """Celery's result, of the class that was asked for."""
+        return self._made_result() if self._result is None else self._result
+
+    def _made_result(self) -> Any:
+        from celery_jobs.store.rows import Enqueued
+
+        result = self._result_class(self.job.task_id)
+        result.ignored = self._ignore_result
+        tell_result(result, Enqueued(self.job.id, self.job.task_id))
+        return result
 
 
 def _is_plain(said: Mapping[str, Any]) -> bool:

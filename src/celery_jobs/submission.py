@@ -11,7 +11,7 @@ from celery_jobs.options import JobOptions
 if TYPE_CHECKING:
     from celery_jobs.store.rows import Enqueued
 
-__all__ = ["Submission", "submission_here"]
+__all__ = ["Submission", "submission_here", "tell_result"]
 
 
 @dataclass(slots=True)
@@ -35,14 +35,19 @@ class Submission:
             self.tell(self.result)
 
     def tell(self, result: Any) -> None:
-        """Make an AsyncResult that of the job, with `job_id` and `deduplicated` on it."""
+        """Make an AsyncResult that of the job."""
         self.result = result
         if self.enqueued is not None:
-            if str(result.id) != self.enqueued.task_id:  # a caller's UUID stays one: Celery stores the result under it
-                result.id = self.enqueued.task_id
-            result.job_id = self.enqueued.job_id
-            result.deduplicated = self.enqueued.deduplicated
-            result.payload_mismatch = self.enqueued.payload_mismatch
+            tell_result(result, self.enqueued)
+
+
+def tell_result(result: Any, enqueued: Enqueued) -> None:
+    """Make an AsyncResult that of a job, with `job_id` and `deduplicated` on it."""
+    if str(result.id) != enqueued.task_id:  # a caller's UUID stays one: Celery stores the result under it
+        result.id = enqueued.task_id
+    result.job_id = enqueued.job_id
+    result.deduplicated = enqueued.deduplicated
+    result.payload_mismatch = enqueued.payload_mismatch
 
 
 submission_here: ContextVar[Submission | None] = ContextVar("celery_jobs_submission", default=None)

@@ -23,7 +23,7 @@ def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) ->
 
     `is_pooled`: a pooler between gives each transaction another of the server's sessions.
     """
-    sizes = {"pool_size": KEPT, "max_overflow": room - KEPT}
+    sizes: dict[str, Any] = {"pool_size": KEPT, "max_overflow": room - KEPT}
     limits, arguments = _limits(timeout), _arguments(timeout)
     if is_pooled:
         # What is set in a session, or prepared, would be left to whoever has it next, and be missing in ours.
@@ -32,7 +32,9 @@ def make_engine(url: URL, timeout: float, room: int, is_pooled: bool = False) ->
         session = {"timezone": "UTC", "datestyle": "ISO", **limits}  # psycopg reads no other moments than ISO's
         arguments["options"] = " ".join(f"-c {name}={value}" for name, value in session.items())
     # Most of what is done is one statement, which commits itself; what is more says that it is a transaction.
-    engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, isolation_level="AUTOCOMMIT", **sizes)
+    # A transaction is always ended by who began it: a rollback of each connection that comes back would find nothing.
+    sizes.update(isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+    engine = create_engine(url, connect_args=arguments, pool_timeout=timeout, **sizes)
     if is_pooled:
         event.listen(engine, "begin", partial(_limit_transaction, limits))
     event.listen(engine, "connect", _read_ids_as_text)
