@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs.errors import UnknownQueue, WaitTimeout
 from celery_jobs.events import Kind, emit
 from celery_jobs.moments import plain
+from celery_jobs.options import take_moment
 from celery_jobs.services.promoter import Promoter
 from celery_jobs.store import pauses, stats
 
@@ -76,14 +77,17 @@ class Queues:
         Raises WaitTimeout where something still runs after `timeout` seconds, and what `pause` raises.
         """
         made = self.pause(queue, **why)
+        self.wait_idle(queue, timeout)
+        return made
+
+    def wait_idle(self, queue: str, timeout: float | None = None) -> None:
+        """Wait until nothing of a queue runs; raises WaitTimeout where something does after `timeout` seconds."""
         until = math.inf if timeout is None else time.monotonic() + timeout
         while (number := self.running(queue)) > 0:
             left = until - time.monotonic()
             if left <= 0:
-                words = f"the queue {queue} is paused, but {number:,} of its jobs still run after {timeout:g} s"
-                raise WaitTimeout(words)
+                raise WaitTimeout(f"the queue {queue} is not idle: {number:,} of its jobs still run after {timeout:g} s")
             time.sleep(min(LOOK_PAUSE, left))
-        return made
 
     def _require_known(self, queue: str) -> None:
         """A queue that nobody knows is one that was misspelt: pausing it would hold nothing."""
@@ -95,10 +99,8 @@ class Queues:
             raise UnknownQueue(queue, difflib.get_close_matches(queue, known, n=1))
 
 
-def _in_utc(until: datetime | float | None) -> datetime | float | None:
-    """A naive moment is one in UTC (semantics.md section 5)."""
-    is_naive = isinstance(until, datetime) and until.tzinfo is None
-    return until.replace(tzinfo=UTC) if isinstance(until, datetime) and is_naive else until
+def _in_utc(until: Any) -> Any:
+    return take_moment("until", until) if isinstance(until, datetime) else until
 
 
 def _check(until: Any, by: Any, reason: Any) -> None:

@@ -10,10 +10,11 @@ import pytest
 from redis import Redis
 from sqlalchemy import select
 
-from celery_jobs import Jobs
+from celery_jobs import Jobs, publishing
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import plugin_of
+from celery_jobs.recording import read_wire
 from celery_jobs.store import attempts, chains, invariants
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import Claim, Failure
@@ -69,6 +70,19 @@ def new_app(broker_url: str, database_url: str) -> Iterator[Callable[..., Celery
 @pytest.fixture
 def app(new_app: Callable[..., Celery]) -> Celery:
     return new_app()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the messages that Celery has made."""
+    ids: list[str] = []
+
+    def read(plugin: Any, headers: Any, body: Any) -> Any:
+        ids.append(headers["id"])
+        return read_wire(plugin, headers, body)
+
+    monkeypatch.setattr(publishing, "read_wire", read)
+    return ids
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from celery_jobs.batch import Gathered
 from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.plugin import plugin_of
 from celery_jobs.publisher import published_by
-from celery_jobs.recording import read_wire
 from celery_jobs.sending import Sender, sender_of
 from celery_jobs.store.tables import jobs, messages
 from tests.apps import make_app
@@ -67,19 +66,6 @@ NOT_COPIED = frozenset({"delay", "countdown", "expires", "key", "tags", "headers
 @pytest.fixture
 def app(new_app: Callable[..., Celery]) -> Celery:
     return new_app(jobs_redact=["password", "token"], accept_content=["json", "yaml"])
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the messages that Celery has made."""
-    ids: list[str] = []
-
-    def read(plugin: Any, headers: Any, body: Any) -> Any:
-        ids.append(headers["id"])
-        return read_wire(plugin, headers, body)
-
-    monkeypatch.setattr(publishing, "read_wire", read)
-    return ids
 
 
 def call(app: Celery, number: int = 1, **options: Any) -> list[AsyncResult[Any]]:

@@ -16,10 +16,9 @@ from kombu.serialization import registry
 from kombu.utils import json as kombu_json
 from sqlalchemy import select
 
-from celery_jobs import InvalidJob, Jobs, PayloadNotSerializable, PayloadTooLarge, publishing
+from celery_jobs import InvalidJob, Jobs, PayloadNotSerializable, PayloadTooLarge
 from celery_jobs import template as templates
 from celery_jobs.plugin import plugin_of
-from celery_jobs.recording import read_wire
 from celery_jobs.store.tables import jobs, messages
 from tests.jobs.conftest import ADD, Broker
 from tests.servers.databases import BOTH
@@ -62,19 +61,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 COPIED = OPTIONS.keys() - {"tags", "headers", "expires"}
 IDS = frozenset({"id", "task_id", "original_id", "message_id", "root_id", "correlation_id", "idempotency_key"})
 MOMENTS = frozenset({"created_at", "scheduled_at", "sent_at", "expires_at", "eta", "expires"})
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the messages that Celery has made."""
-    ids: list[str] = []
-
-    def read(plugin: Any, headers: Any, body: Any) -> Any:
-        ids.append(headers["id"])
-        return read_wire(plugin, headers, body)
-
-    monkeypatch.setattr(publishing, "read_wire", read)
-    return ids
 
 
 @pytest.fixture

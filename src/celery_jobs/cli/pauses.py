@@ -98,7 +98,7 @@ def drain(
     jobs = jobs_of(context)
     made = jobs.pause(queue, until, by, reason)
     say(f"{_paused(made)}; waiting for {plural(jobs.running(queue), 'job')}")
-    made = jobs.drain(queue, timeout, until=until, by=by, reason=reason)
+    jobs.wait_idle(queue, timeout)
     tell(made.to_json(), f"nothing of the queue {queue} runs", json)
 
 
