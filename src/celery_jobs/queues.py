@@ -86,7 +86,8 @@ class Queues:
         while (number := self.running(queue)) > 0:
             left = until - time.monotonic()
             if left <= 0:
-                raise WaitTimeout(f"the queue {queue} is not idle: {number:,} of its jobs still run after {timeout:g} s")
+                words = f"the queue {queue} is not idle: {number:,} of its jobs still run after {timeout:g} s"
+                raise WaitTimeout(words)
             time.sleep(min(LOOK_PAUSE, left))
 
     def _require_known(self, queue: str) -> None:

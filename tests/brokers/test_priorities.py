@@ -23,6 +23,7 @@ pytestmark = [
 
 QUEUE, SERVICES = "by-priority", "by-priority-services"
 LEVELS = 10
+DEPTH = 300
 FILLERS = 2
 """Jobs that a busy worker may have fetched before those whose order counts."""
 
@@ -65,6 +66,11 @@ class Line:
         options = {} if priority is None else {"priority": priority}
         self.ids.append(self.yard.send("note", str(self.yard.notes), f"celery:{priority}", **options))
 
+    def deepen(self, number: int) -> None:
+        """Many of no hurry, ahead of whatever comes."""
+        items = [{"task": "tests.faults.clockwork.note", "args": [str(self.yard.notes), "deep"]}] * number
+        self.ids += [str(outcome.job_id) for outcome in Jobs(self.yard.app).enqueue_many(items)]
+
     def order(self) -> list[str]:
         """The order in which all but the fillers ran."""
         self.gate.touch()
@@ -96,3 +102,22 @@ def test_an_unmarked_call_counts_as_priority_0(yard: Yard) -> None:
     line.enqueue(1)
     line.enqueue(0)
     assert line.order() == ["ours:1", "ours:0", "celery:None", "ours:0"]
+
+
+def test_a_deep_queue_is_passed_by_what_is_urgent(yard: Yard) -> None:
+    line = Line(yard)
+    line.deepen(DEPTH)
+    for priority in (1, 10, 1, 10):
+        line.enqueue(priority)
+    assert line.order() == ["ours:10", "ours:10", "ours:1", "ours:1", *["deep"] * DEPTH]
+
+
+def test_a_retry_passes_as_its_first_attempt_did(yard: Yard) -> None:
+    line = Line(yard)
+    line.deepen(DEPTH)
+    arguments = [str(yard.notes), "urgent"]
+    flaky = Jobs(yard.app).enqueue("tests.faults.clockwork.flaky", arguments, priority=10, retry_delays=[0])
+    line.ids.append(flaky.id)
+    order = line.order()
+    assert (order[0], order.count("urgent")) == ("urgent", 2)
+    assert "urgent" in order[1 : 2 + FILLERS]  # but for what was fetched while the first attempt ended

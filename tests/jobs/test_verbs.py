@@ -135,6 +135,7 @@ def test_a_replay_is_a_new_chain_with_one_message(doors: Jobs, db: Database, bro
     entry = doors.get(original)
     assert (entry.final_status, entry.replayed_as) == ("dead_lettered", run.id)
     assert broker.jobs() == {run.id: 1}
+    assert [message["properties"]["priority"] for message in broker.messages()] == [3]  # Redis' list of 1 to 9
 
 
 def test_any_ended_run_can_be_replayed(doors: Jobs, db: Database) -> None:
