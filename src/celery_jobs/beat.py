@@ -9,6 +9,7 @@ from celery.app.task import Task
 from celery.signals import beat_init
 
 from celery_jobs.errors import InvalidSettings
+from celery_jobs.ticks import note_ticks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -42,6 +43,7 @@ def install(plugin: Plugin) -> None:
     def on_beat(sender: Any, **_: Any) -> None:
         if sender.app is plugin.app:
             _add_missing(plugin, sender.scheduler)
+            note_ticks(sender.scheduler)
 
     plugin.app.on_after_finalize.connect(on_finalize, weak=False)
     # The signal is of the process: it must not keep an app that is gone, so the app itself keeps the receiver.

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     KEY_RELEASED = "job.key_released"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"
+    TICK_SKIPPED = "schedule.tick_skipped"
     ALERT_SENT = "alert.sent"
     ALERT_FAILED = "alert.failed"
     WORKER_STARTED = "worker.started"
@@ -72,6 +73,7 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.CALLBACK_FAILED: ("error", "tries", "again_in"),
     Kind.QUEUE_PAUSED: ("until", "by", "reason"),
     Kind.QUEUE_RESUMED: ("sent",),
+    Kind.TICK_SKIPPED: ("schedule", "reason"),
     Kind.ALERT_SENT: ("dead_letters",),
     Kind.ALERT_FAILED: ("dead_letters", "error", "again_in"),
     Kind.WORKER_STARTED: ("database",),

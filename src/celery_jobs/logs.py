@@ -61,6 +61,7 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     Kind.KEY_RELEASED: (logging.INFO, "the idempotency key of job %(original_id)s is released"),
     Kind.QUEUE_PAUSED: (logging.WARNING, "the queue %(queue)s is paused (until %(until)s, by %(by)s: %(reason)s)"),
     Kind.QUEUE_RESUMED: (logging.WARNING, "the queue %(queue)s goes on (jobs sent: %(sent)s)"),
+    Kind.TICK_SKIPPED: (logging.INFO, "a tick of %(schedule)s (%(task)s) makes no job: %(reason)s"),
     Kind.ALERT_SENT: (logging.INFO, "an alert of the queue %(queue)s was sent (dead letters: %(dead_letters)s)"),
     Kind.ALERT_FAILED: (
         logging.WARNING,

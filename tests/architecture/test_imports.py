@@ -29,7 +29,7 @@ LAYERS = (
     ("envelope", "payload"),
     ("logs", "task_events", "ahead", "stencils"),
     ("sending", "queue_depth"),
-    ("recording", "batch", "arguments", "submission"),
+    ("recording", "batch", "arguments", "submission", "ticks"),
     ("adoption",),
     ("telling",),
     ("replaying", "template", "verdicts", "claiming", "result_store"),
