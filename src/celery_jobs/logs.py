@@ -61,6 +61,13 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     Kind.KEY_RELEASED: (logging.INFO, "the idempotency key of job %(original_id)s is released"),
     Kind.QUEUE_PAUSED: (logging.WARNING, "the queue %(queue)s is paused (until %(until)s, by %(by)s: %(reason)s)"),
     Kind.QUEUE_RESUMED: (logging.WARNING, "the queue %(queue)s goes on (jobs sent: %(sent)s)"),
+    Kind.SCHEDULE_SET: (logging.INFO, "the schedule %(schedule)s is set (new: %(created)s)"),
+    Kind.SCHEDULE_PAUSED: (logging.WARNING, "the schedule %(schedule)s is paused (by %(by)s: %(reason)s)"),
+    Kind.SCHEDULE_RESUMED: (logging.WARNING, "the schedule %(schedule)s goes on"),
+    Kind.SCHEDULE_REMOVED: (logging.WARNING, "the schedule %(schedule)s is removed"),
+    Kind.SCHEDULE_RAN: (logging.INFO, "the schedule %(schedule)s is run by hand: job %(job_id)s"),
+    Kind.SCHEDULE_FAILED: (logging.ERROR, "the schedule %(schedule)s could not tick: %(error)s"),
+    Kind.TICKED: (logging.INFO, "the schedule %(schedule)s ticks: job %(job_id)s"),
     Kind.TICK_SKIPPED: (logging.INFO, "a tick of %(schedule)s (%(task)s) makes no job: %(reason)s"),
     Kind.ALERT_SENT: (logging.INFO, "an alert of the queue %(queue)s was sent (dead letters: %(dead_letters)s)"),
     Kind.ALERT_FAILED: (

@@ -14,7 +14,17 @@ PACKAGE = Path(celery_jobs.__file__).parent
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments"),
     ("unchanged", "events"),
-    ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
+    (
+        "policy",
+        "addresses",
+        "assertions",
+        "signing",
+        "destinations",
+        "canvas",
+        "publisher",
+        "delayed_delivery",
+        "timetable",
+    ),
     ("kept_client", "broker_connection"),
     ("rules",),
     ("settings",),
@@ -43,8 +53,8 @@ LAYERS = (
     ("task",),
     ("app", "http"),
     ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues"),
-    ("outside",),
-    ("jobs",),
+    ("outside", "schedules"),
+    ("jobs", "ticker"),
     ("cli", "demo", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
