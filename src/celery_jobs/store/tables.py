@@ -72,6 +72,7 @@ dead = text("dead_lettered_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
 held = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL")
 pulled = text("task IS NULL AND finished_at IS NULL")
+unpaused = text("paused_at IS NULL")
 leased = text("claimed_by IS NOT NULL AND finished_at IS NULL")
 
 jobs = Table(
@@ -291,4 +292,5 @@ schedules = Table(
     Column("last_job_id", Id),
     Column("created_at", Timestamp, nullable=False),
     Column("updated_at", Timestamp, nullable=False),
+    Index("schedules_due", "next_at", postgresql_where=unpaused, sqlite_where=unpaused),
 )

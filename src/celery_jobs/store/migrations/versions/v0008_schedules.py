@@ -43,8 +43,11 @@ def upgrade() -> None:
         sa.Column("created_at", Timestamp, nullable=False),
         sa.Column("updated_at", Timestamp, nullable=False),
     )
+    only = sa.text("paused_at IS NULL")
+    op.create_index("schedules_due", "schedules", ["next_at"], postgresql_where=only, sqlite_where=only)
 
 
 def downgrade() -> None:
+    op.drop_index("schedules_due", "schedules")
     op.drop_table("schedules")
     op.drop_table("ticks")
