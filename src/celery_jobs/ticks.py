@@ -9,10 +9,10 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from celery.schedules import crontab, schedule
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from celery.schedules import crontab
 
     from celery_jobs.store.ticks import Beat
 
@@ -43,6 +43,8 @@ class Tick:
 
     def said(self) -> Beat:
         """The tick as the store judges it."""
+        from celery.schedules import crontab  # which only beat has loaded
+
         from celery_jobs.store.ticks import Beat
 
         plan = self.entry.schedule
@@ -70,6 +72,8 @@ def note_ticks(scheduler: Any) -> None:
 
 def _gap(plan: Any) -> float:
     """Seconds within which a tick of a schedule without due minutes is the same as the last one."""
+    from celery.schedules import schedule
+
     every = getattr(plan, "run_every", None)
     if isinstance(plan, schedule) and every is not None and not plan.relative:
         return SAME * float(every.total_seconds())
