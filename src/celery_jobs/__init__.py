@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         PayloadNotSerializable,
         PayloadTooLarge,
         RetryAfter,
+        ScheduleNotFound,
         SchemaOutdated,
         StoreUnavailable,
         UnknownQueue,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from celery_jobs.signing import verify_callback
     from celery_jobs.store.filters import Filter
     from celery_jobs.store.rows import Job
+    from celery_jobs.store.schedules import Schedule
     from celery_jobs.task import JobTask
 
 __version__ = "0.1.0"
@@ -99,6 +101,7 @@ _HOMES = {
         "PayloadNotSerializable",
         "PayloadTooLarge",
         "RetryAfter",
+        "ScheduleNotFound",
         "SchemaOutdated",
         "StoreUnavailable",
         "UnknownQueue",
@@ -124,6 +127,7 @@ _HOMES = {
     "signing": ("verify_callback",),
     "store.filters": ("Filter",),
     "store.rows": ("Job",),
+    "store.schedules": ("Schedule",),
     "task": ("JobTask",),
 }
 
@@ -173,6 +177,8 @@ __all__ = [
     "Progress",
     "RetryAfter",
     "Run",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaOutdated",
     "StoreUnavailable",
     "UnknownQueue",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Message
 
-__all__ = ["Arguments", "mask_reprs", "read_arguments", "reprs_of", "require_fit", "signature_of"]
+__all__ = ["Arguments", "mask_call", "mask_reprs", "read_arguments", "reprs_of", "require_fit", "signature_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def read_arguments(plugin: Plugin, task: str | None, message: Message) -> Argume
     except Exception as error:
         size = len(message.body)
         return Arguments(unreadable=f"{size:,} bytes of {message.content_type} that cannot be read here: {error}")
-    return _masked(plugin, task, args, kwargs)
+    return mask_call(plugin, task, args, kwargs)
 
 
 def _call(plugin: Plugin, task: str | None, message: Message) -> tuple[Sequence[Any], dict[str, Any], object]:
@@ -77,7 +77,8 @@ def _call(plugin: Plugin, task: str | None, message: Message) -> tuple[Sequence[
     return decode_body(plugin, message)
 
 
-def _masked(plugin: Plugin, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+def mask_call(plugin: Plugin, task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+    """A call with what `jobs_redact` names masked."""
     names = plugin.settings.redacted
     if not names:
         return Arguments(tuple(args), dict(kwargs))
@@ -92,7 +93,7 @@ def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) ->
     names = plugin.settings.redacted
     if not names or not isinstance(body, tuple | list) or "argsrepr" not in headers:
         return headers
-    shown = _masked(plugin, task, body[0], body[1])
+    shown = mask_call(plugin, task, body[0], body[1])
     reprs = {"argsrepr": (body[0], shown.args), "kwargsrepr": (body[1], shown.kwargs)}
     return {**headers, **{name: _repr(plugin, name, headers[name], *values) for name, values in reprs.items()}}
 
@@ -102,7 +103,7 @@ def reprs_of(plugin: Plugin, task: str) -> Callable[[tuple[Any, ...], dict[str, 
     amqp, levels = plugin.app.amqp, plugin.app.conf.task_repr_maxlevels
 
     def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
-        shown = _masked(plugin, task, args, kwargs)
+        shown = mask_call(plugin, task, args, kwargs)
         return (
             _text(shown.args, amqp.argsrepr_maxsize, levels),
             _text(shown.kwargs, amqp.kwargsrepr_maxsize, levels),

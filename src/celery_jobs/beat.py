@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app.task import Task
 from celery.signals import beat_init
+from kombu.utils.imports import symbol_by_name
 
 from celery_jobs.errors import InvalidSettings
+from celery_jobs.ticks import note_ticks
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from celery_jobs.settings import Settings
 
 __all__ = ["beat_schedule", "install"]
+
+TICKER = "celery_jobs.ticker:start"
+"""What ticks for the schedules in SQL, by its name: it is loaded where beat runs."""
 
 INTERVALS = {
     "promoter": "promote_interval",
@@ -42,6 +47,8 @@ def install(plugin: Plugin) -> None:
     def on_beat(sender: Any, **_: Any) -> None:
         if sender.app is plugin.app:
             _add_missing(plugin, sender.scheduler)
+            note_ticks(sender.scheduler)
+            symbol_by_name(TICKER)(plugin, sender.scheduler)
 
     plugin.app.on_after_finalize.connect(on_finalize, weak=False)
     # The signal is of the process: it must not keep an app that is gone, so the app itself keeps the receiver.

@@ -119,6 +119,14 @@ class KeyNotFound(JobsError, LookupError):
         )
 
 
+class ScheduleNotFound(JobsError, LookupError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str, near: list[str]) -> None:
+        hint = f"; did you mean {near[0]}?" if near else ""
+        super().__init__(f"there is no schedule {name!r}{hint}")
+
+
 class JobNotEnded(JobsError):
     """The job is waiting or running; only an ended run can be replayed or purged, or have its callback sent again."""
 

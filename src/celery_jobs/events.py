@@ -49,6 +49,14 @@ class Kind(StrEnum):
     KEY_RELEASED = "job.key_released"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"
+    SCHEDULE_SET = "schedule.set"
+    SCHEDULE_PAUSED = "schedule.paused"
+    SCHEDULE_RESUMED = "schedule.resumed"
+    SCHEDULE_REMOVED = "schedule.removed"
+    SCHEDULE_RAN = "schedule.ran"
+    SCHEDULE_FAILED = "schedule.failed"
+    TICKED = "schedule.ticked"
+    TICK_SKIPPED = "schedule.tick_skipped"
     ALERT_SENT = "alert.sent"
     ALERT_FAILED = "alert.failed"
     WORKER_STARTED = "worker.started"
@@ -72,6 +80,14 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.CALLBACK_FAILED: ("error", "tries", "again_in"),
     Kind.QUEUE_PAUSED: ("until", "by", "reason"),
     Kind.QUEUE_RESUMED: ("sent",),
+    Kind.SCHEDULE_SET: ("schedule", "created"),
+    Kind.SCHEDULE_PAUSED: ("schedule", "by", "reason"),
+    Kind.SCHEDULE_RESUMED: ("schedule",),
+    Kind.SCHEDULE_REMOVED: ("schedule",),
+    Kind.SCHEDULE_RAN: ("schedule",),
+    Kind.SCHEDULE_FAILED: ("schedule", "error"),
+    Kind.TICKED: ("schedule",),
+    Kind.TICK_SKIPPED: ("schedule", "reason"),
     Kind.ALERT_SENT: ("dead_letters",),
     Kind.ALERT_FAILED: ("dead_letters", "error", "again_in"),
     Kind.WORKER_STARTED: ("database",),
@@ -81,7 +97,8 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.STORE_UNAVAILABLE: ("error",),
 }
 """What an event of a kind has beside its job: `scheduled_at` a moment; `handled`, `sent`, `dead_letters`, `status`,
-`duration_ms`, `tries` and `again_in` (seconds, None: never) numbers; the others texts.
+`duration_ms`, `tries` and `again_in` (seconds, None: never) numbers; `created` true where
+there was none before; the others texts.
 
 `error` is masked as `jobs_redact` says, and None where nothing was said.
 """

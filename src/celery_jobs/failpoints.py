@@ -36,6 +36,7 @@ TRANSITIONS = (
     "replay",
     "sweep",
     "mark_told",
+    "tick",
     "callback.take",
     "callback.mark",
     "callback.resend",

@@ -17,6 +17,7 @@ from celery_jobs.outside import OutsideWorkers
 from celery_jobs.plugin import plugin_of
 from celery_jobs.queues import Queues
 from celery_jobs.runs import Page, Run, make_run, masked
+from celery_jobs.schedules import Schedules
 from celery_jobs.store import callbacks, invariants, reads
 from celery_jobs.store.filters import Filter
 from celery_jobs.waiting import wait_for_end
@@ -45,7 +46,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in

@@ -15,7 +15,7 @@ from celery_jobs.errors import InvalidJob, InvalidUrl
 from celery_jobs.policy import Level, parse_level
 from celery_jobs.settings import MAX_DELAY
 
-__all__ = ["NAMES", "JobOptions", "refuse_unknown", "take_moment", "take_options"]
+__all__ = ["NAMES", "JobOptions", "is_json", "refuse_unknown", "take_moment", "take_options"]
 
 NAMES = frozenset(
     [
@@ -173,7 +173,7 @@ def _tags(name: str, value: Any) -> list[str] | dict[str, Any]:
         tags = list(value) if isinstance(value, list | tuple) else sorted(value)
     else:
         raise InvalidJob(name, f"a list of texts or an object is expected, not {value!r}")
-    if not _is_json(tags):
+    if not is_json(tags):
         raise InvalidJob(name, f"texts without NUL, and values that JSON has, are expected, not {value!r}")
     if len(tags) > MAX_TAGS:
         raise InvalidJob(name, f"at most {MAX_TAGS} tags, not {len(tags)}")
@@ -195,7 +195,8 @@ def _storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Whether a database keeps a value as JSON."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

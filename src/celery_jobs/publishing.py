@@ -26,6 +26,7 @@ from celery_jobs.recording import Wire, make_job, read_wire, require_carried, re
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 from celery_jobs.submitting import install_send_task
+from celery_jobs.ticks import tick_here
 from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from celery_jobs.ahead import Ahead
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, Message, NewJob
+    from celery_jobs.ticks import Tick
 
 __all__ = ["install_seams"]
 
@@ -157,8 +159,22 @@ class RecordingProducer:
         """`patient`: an attempt that has done its work waits for the database, also with what follows it."""
         from celery_jobs.store.enqueue import enqueue
 
+        if (tick := tick_here.get()) is not None and tick.take(job.task):
+            return self._record_tick(job, tick)
         enqueued = enqueue(self._plugin.db, job, patient, None if ahead is None else ahead.make)
         if not enqueued.deduplicated:
+            emit(Kind.ENQUEUED, job, attempt_number=1)
+        return enqueued
+
+    def _record_tick(self, job: NewJob, tick: Tick) -> Enqueued:
+        """The job of a tick of beat's, or the one that the tick has (semantics.md section 10)."""
+        from celery_jobs.store.ticks import enqueue
+
+        enqueued, is_new = enqueue(self._plugin.db, job, tick.said())
+        if not is_new:
+            fields = {"job_id": enqueued.job_id, "task_id": enqueued.task_id, "queue": job.queue, "task": job.task}
+            emit(Kind.TICK_SKIPPED, schedule=str(tick.entry.name), reason="same_tick", **fields)
+        elif not enqueued.deduplicated:
             emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
 

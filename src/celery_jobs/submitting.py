@@ -16,6 +16,7 @@ from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
 from celery_jobs.repeats import Repeats
 from celery_jobs.submission import Submission, submission_here
+from celery_jobs.ticks import tick_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +53,8 @@ def _wrap_send_task(plugin: Plugin, original: Callable[..., Any], repeats: Repea
             return original(name, args, kwargs, countdown, **options)
         _defer_task_call(plugin.app)
         make = partial(_submit, plugin, original, name, args, kwargs, countdown, options)
-        result = repeats.enqueue(name, args, kwargs, options, make) if countdown is None else None
+        may_repeat = countdown is None and tick_here.get() is None
+        result = repeats.enqueue(name, args, kwargs, options, make) if may_repeat else None
         return make() if result is None else result
 
     send_task.__wrapped__ = original  # type: ignore[attr-defined]

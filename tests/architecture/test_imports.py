@@ -14,7 +14,17 @@ PACKAGE = Path(celery_jobs.__file__).parent
 LAYERS = (
     ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments"),
     ("unchanged", "events"),
-    ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
+    (
+        "policy",
+        "addresses",
+        "assertions",
+        "signing",
+        "destinations",
+        "canvas",
+        "publisher",
+        "delayed_delivery",
+        "timetable",
+    ),
     ("kept_client", "broker_connection"),
     ("rules",),
     ("settings",),
@@ -29,7 +39,7 @@ LAYERS = (
     ("envelope", "payload"),
     ("logs", "task_events", "ahead", "stencils"),
     ("sending", "queue_depth"),
-    ("recording", "batch", "arguments", "submission"),
+    ("recording", "batch", "arguments", "submission", "ticks"),
     ("adoption",),
     ("telling",),
     ("replaying", "template", "verdicts", "claiming", "result_store"),
@@ -43,8 +53,8 @@ LAYERS = (
     ("task",),
     ("app", "http"),
     ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues"),
-    ("outside",),
-    ("jobs",),
+    ("outside", "schedules"),
+    ("jobs", "ticker"),
     ("cli", "demo", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

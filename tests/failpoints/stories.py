@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from celery import Celery
+from sqlalchemy import update
 
 from celery_jobs import AlreadyReplayed, Jobs, telling
+from celery_jobs.errors import StoreUnavailable
 from celery_jobs.failpoints import POINTS
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
 from celery_jobs.settings import CALLBACK_LEASE
 from celery_jobs.states import FailureReason
 from celery_jobs.store import attempts, chains, endings, reads, workers
+from celery_jobs.store.db import now
 from celery_jobs.store.rows import Claim, Failure
+from celery_jobs.store.tables import schedules
+from celery_jobs.ticker import Ticker
 from celery_jobs.worker.messenger import Messenger
 from tests.apps import make_app
 from tests.failpoints.shop import NEVER
@@ -89,6 +95,23 @@ THREE = ("first", "second", "third")
 
 def enqueue_three(stage: Stage) -> Act:
     return Enqueue(tuple(stage.file(name) for name in THREE), at_once=True)
+
+
+def due_schedule(stage: Stage) -> None:
+    """A schedule that ticks now, and not again in this case."""
+    Jobs(stage.app).schedule("yearly", "work", [stage.file("job"), "return"], every=366 * DAYS, missed="run")
+    stage.db.run(lambda connection: connection.execute(update(schedules).values(next_at=now())))
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A look of beat's thread for what is due, and another where the database was away."""
+
+    def __call__(self, app: Celery) -> object:
+        ticker = Ticker(plugin_of(app))
+        with suppress(StoreUnavailable):
+            return ticker.look()
+        return ticker.look()
 
 
 def send_foreign(stage: Stage) -> None:
@@ -309,6 +332,14 @@ STORIES: dict[str, Story] = {
         names=THREE,
         act=enqueue_three,
         again=lambda stage: stage.do(enqueue_three),
+        sends_at_once=True,
+    ),
+    "tick": Story(
+        points("tick", "send.begun", "send.sent"),
+        ends=("success",),
+        prepare=due_schedule,
+        act=lambda stage: Tick(),
+        again=lambda stage: stage.do(lambda _: Tick()),
         sends_at_once=True,
     ),
     "adopt": Story(

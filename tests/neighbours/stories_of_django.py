@@ -17,10 +17,13 @@ from django.utils.timezone import now
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 from django_celery_results.models import ChordCounter, TaskResult
+from sqlalchemy import delete
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
+from celery_jobs.store.tables import ticks
 from celery_jobs.telling import tell_untold
+from celery_jobs.ticks import note_ticks
 from tests.apps import working
 from tests.neighbours.project import celery as project
 from tests.processes import SOURCE, Beat, wait_until
@@ -173,6 +176,22 @@ def test_the_schedulers_entries_are_ours_and_the_apps_and_become_ticks_and_jobs(
     assert (jobs.wait(run.id, 40).final_status, lives["close-the-books"]) == ("success", None)
     # The second attempt, of which Celery's beat knows nothing, still belongs to the entry.
     assert TaskResult.objects.get(task_id=run.task_id).periodic_task_name == "close-the-books"
+
+
+def test_two_schedulers_make_one_job_of_a_tick(app: Celery, jobs: Jobs) -> None:
+    before = len(jobs.list(task="works_later").runs)
+    with plugin_of(app).db.transaction() as connection:
+        connection.execute(delete(ticks))  # that of the scheduler before
+    for _ in range(2):
+        scheduler = DatabaseScheduler(app=app, lazy=False)
+        note_ticks(scheduler)
+        entry = scheduler.schedule["close-the-books"]
+        entry.last_run_at -= timedelta(days=2)
+        assert scheduler.is_due(entry).is_due
+        scheduler.apply_entry(entry)
+    runs = jobs.list(task="works_later").runs
+    assert len(runs) == before + 1
+    assert jobs.wait(runs[0].id, 40).final_status == "success"
 
 
 def seconds_to_live(headers: dict[str, Any]) -> float | None:

@@ -14,6 +14,7 @@ from redis import Redis
 from celery_jobs import Jobs
 from celery_jobs.beat import beat_schedule
 from celery_jobs.plugin import plugin_of
+from celery_jobs.ticks import note_ticks
 from tests.neighbours.red_shop import make_app
 from tests.processes import SOURCE, Beat, wait_until
 
@@ -79,6 +80,19 @@ def test_the_entries_in_redis_are_ours_and_the_apps_and_become_ticks_and_jobs(ap
     assert all(tick["expires"] for tick in ticks(app))
     [run] = Jobs(app).list().runs
     assert (run.task, run.status, str(Jobs(app).arguments(run.id))) == ("close_the_books", "pending", "(7)")
+
+
+def test_two_schedulers_that_have_an_entry_make_one_job_of_its_tick(app: Celery, redbeat: Any) -> None:
+    """Where nobody holds redbeat's lock, or its lock was lost."""
+    app.conf.redbeat_lock_key = None
+    schedulers = [redbeat.RedBeatScheduler(app, lazy=False) for _ in range(2)]
+    key = redbeat.RedBeatSchedulerEntry.generate_key(app, "close-the-books")
+    entries = [redbeat.RedBeatSchedulerEntry.from_key(key, app=app) for _ in schedulers]
+    for scheduler, entry in zip(schedulers, entries, strict=True):
+        note_ticks(scheduler)
+        entry.last_run_at = datetime.now(UTC) - timedelta(minutes=1)
+        scheduler.maybe_due(entry)
+    assert len(Jobs(app).list().runs) == 1
 
 
 def until_sent(process: Beat, *names: str) -> None:

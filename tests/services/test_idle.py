@@ -9,6 +9,7 @@ import pytest
 from celery_jobs.services import SERVICES
 from celery_jobs.settings import Settings
 from celery_jobs.store import sends, workers
+from celery_jobs.ticker import Ticker
 from tests.servers.round_trips import round_trips
 from tests.services.test_reaper_and_sweepers import claim
 
@@ -45,6 +46,10 @@ def test_a_heartbeat_and_an_idle_turn_are_one_statement_each(
         if "sweeper" not in name:  # which look at each queue's retention, once a day
             assert len(said) == 1, said
         a_minute += len(said) * 60 / service(name).interval
+    ticker = Ticker(plugin)
+    with round_trips(plugin.db) as said:
+        a_minute += 60 / ticker.look()
+    assert len(said) == 1, said
     assert a_minute <= MOST_A_MINUTE
 
 

@@ -17,7 +17,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Enqueued, Failure, Job, Message, NewJob
-from celery_jobs.store.tables import Timestamp, alerts, jobs, queues, services, workers
+from celery_jobs.store.tables import Timestamp, alerts, jobs, queues, schedules, services, ticks, workers
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def resume(db: Database, queue: str = QUEUE) -> None:
 def shift(db: Database, seconds: float) -> None:
     """Let `seconds` pass: every moment in the database moves into the past by so much."""
     with db.transaction() as connection:
-        for table in (jobs, workers, services, queues, alerts):
+        for table in (jobs, workers, services, queues, alerts, ticks, schedules):
             key = next(iter(table.primary_key))
             moments = [column for column in table.c if isinstance(column.type, Timestamp)]
             for row in connection.execute(select(key, *moments)).all():

@@ -16,6 +16,7 @@ from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.pauses import drain, pause, resume
 from celery_jobs.cli.queues import queues, stats
 from celery_jobs.cli.runs import list_runs, show, wait
+from celery_jobs.cli.schedules import schedule
 from celery_jobs.cli.verbs import cancel, delete, fire, replay
 
 __all__ = ["jobs"]
@@ -38,7 +39,7 @@ def jobs() -> None:
       0    done; what a bulk command skipped is told
       1    refused, or something is wrong: also where every ID given was skipped
       2    wrong usage
-      3    no such job, or no job with such a key
+      3    no such job or schedule, or no job with such a key
       4    the database does not answer or has the wrong schema
       5    timeout
       130  interrupted; a bulk command says how to go on
@@ -54,7 +55,7 @@ def jobs() -> None:
 _LOOKING = (list_runs, show, wait, queues, stats)
 _ACTING = (
     *(enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, release_key, dlq),
-    *(pause, resume, drain, callback, alert),
+    *(pause, resume, drain, schedule, callback, alert),
 )
 _KEEPING = (promote, sweep, reap, migrate, check)
 

@@ -16,6 +16,7 @@ from celery_jobs.errors import (
     JobsError,
     KeyNotFound,
     NotInstalled,
+    ScheduleNotFound,
     SchemaOutdated,
     StoreUnavailable,
     WaitTimeout,
@@ -37,6 +38,7 @@ REFUSED, USAGE, NOT_FOUND, DATABASE, TIMEOUT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (JobNotFound, NOT_FOUND),
     (KeyNotFound, NOT_FOUND),
+    (ScheduleNotFound, NOT_FOUND),
     (StoreUnavailable, DATABASE),
     (SchemaOutdated, DATABASE),
     (WaitTimeout, TIMEOUT),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from celery_jobs.jobs import Jobs
     from celery_jobs.runs import Run
 
-__all__ = ["enqueue", "job_options", "print_enqueued", "with_wait"]
+__all__ = ["enqueue", "job_options", "print_enqueued", "recurring_options", "with_options", "with_wait"]
 
 FOR_EVER = "for ever"
 
@@ -43,11 +43,17 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
     return float("inf") if value == FOR_EVER else DURATION.convert(value, parameter, context) if value else None
 
 
-_JOB = (
+_WHERE = (
     click.option("--queue", shell_complete=complete_queue, help="Where it waits; else where its task is routed."),
     click.option("--delay", type=DURATION, help="Run it so much later: 90, 30m, 2h; a day at most."),
+)
+
+_ONCE = (
     click.option("--at", "scheduled_at", type=MOMENT, help="Run it then: 2026-04-10T12:00Z."),
     click.option("--key", "idempotency_key", help="Idempotency key: a second enqueue with it finds the first job."),
+)
+
+_HOW = (
     click.option("--priority", type=int, help="Higher first; 0 where nothing is said."),
     click.option("--tag", "tags", multiple=True, callback=_tags, help="A tag, or k=v; may be given again."),
     click.option("--max-attempts", type=int, help="Attempts at most, the first included."),
@@ -63,7 +69,17 @@ with_wait = click.option(
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a job."""
-    for option in reversed(_JOB):
+    return with_options(command, *_WHERE, *_ONCE, *_HOW)
+
+
+def recurring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command those that may be the same of many jobs: no key, and no moment."""
+    return with_options(command, *_WHERE, *_HOW)
+
+
+def with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command options, which its help lists in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 

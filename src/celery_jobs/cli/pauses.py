@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.pauses import Pause
 
-__all__ = ["drain", "pause", "resume"]
+__all__ = ["drain", "me", "pause", "resume"]
 
 
 def _why(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say until when, by whom and why."""
     command = click.option("--reason", help="Why, for the record.")(command)
-    command = click.option("--by", default=_me, show_default="you", help="Who, for the record.")(command)
+    command = click.option("--by", default=me, show_default="you", help="Who, for the record.")(command)
     end = click.option(
         "--until", type=EXPIRY, help="When it goes on by itself: a moment, or a time from now such as 2h."
     )
     return end(command)
 
 
-def _me() -> str | None:
+def me() -> str | None:
+    """Who runs the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have no name

@@ -31,6 +31,7 @@ __all__ = [
     "Found",
     "attempts",
     "claim_of",
+    "clock",
     "count",
     "database_time",
     "find_original",
@@ -137,8 +138,12 @@ def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
 def database_time(db: Database) -> datetime:
     """The database's now."""
     with db.asking() as connection:
-        moment: datetime = connection.execute(select(type_coerce(now(), Timestamp))).scalar_one()
+        moment: datetime = connection.execute(clock).scalar_one()
         return moment
+
+
+clock = select(type_coerce(now(), Timestamp))
+"""Asks the same of a transaction."""
 
 
 def count(db: Database, which: Filter, after: str | None = None) -> tuple[int, str | None]:

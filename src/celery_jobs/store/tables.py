@@ -2,74 +2,43 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import sqlalchemy.orm  # noqa: F401 - while a thread imports it, another cannot compare a column with a StrEnum
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
-    TypeDecorator,
-    Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+
+from celery_jobs.store.columns import Id, Json, Timestamp, metadata
 
 __all__ = [
     "Id",
+    "Json",
+    "Timestamp",
     "alerts",
     "jobs",
     "messages",
     "metadata",
     "queues",
     "responses",
+    "schedules",
     "services",
     "tagged",
+    "ticks",
     "to_be_killed",
     "unalerted",
     "unsent_callback",
     "workers",
 ]
-
-metadata = MetaData()
-
-
-class Timestamp(TypeDecorator[datetime]):
-    """A moment in UTC; aware in Python, also where the database keeps no zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """Refuse naive moments; SQLite keeps UTC without a zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a naive moment cannot be stored: {value}")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """Give UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-Id = Uuid(as_uuid=False)
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 messages = Table(
     "messages",
@@ -103,6 +72,7 @@ dead = text("dead_lettered_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
 held = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL")
 pulled = text("task IS NULL AND finished_at IS NULL")
+unpaused = text("paused_at IS NULL")
 leased = text("claimed_by IS NOT NULL AND finished_at IS NULL")
 
 jobs = Table(
@@ -289,4 +259,38 @@ services = Table(
     Column("ran_at", Timestamp, nullable=False),
     Column("duration_ms", Float),
     Column("handled", BigInteger),
+)
+
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("entry", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("due_at", Timestamp, nullable=False),
+    Column("ticked_at", Timestamp, nullable=False),
+    Column("job_id", Id, nullable=False),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("args", Json, nullable=False),
+    Column("kwargs", Json, nullable=False),
+    Column("options", Json, nullable=False),
+    Column("cron", Text),
+    Column("timezone", Text),
+    Column("every", Float),
+    Column("missed", Text, nullable=False),
+    Column("overlap", Text, nullable=False),
+    Column("paused_at", Timestamp),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    Column("next_at", Timestamp),
+    Column("last_at", Timestamp),
+    Column("last_job_id", Id),
+    Column("created_at", Timestamp, nullable=False),
+    Column("updated_at", Timestamp, nullable=False),
+    Index("schedules_due", "next_at", postgresql_where=unpaused, sqlite_where=unpaused),
 )
