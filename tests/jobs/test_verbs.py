@@ -408,6 +408,7 @@ RUN_FIELDS = [
         "losses",
         "idempotency_key",
         "concurrency_key",
+        "waits_for",
         "callback_url",
         "replay_of",
     ),

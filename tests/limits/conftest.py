@@ -7,10 +7,12 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
+from sqlalchemy import delete, insert, select
 
 from celery_jobs import Jobs, limits
 from celery_jobs.envelope import JOB_HEADER
@@ -18,6 +20,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.plugin import Plugin, plugin_of
 from celery_jobs.store import attempts, invariants
 from celery_jobs.store.rows import Claim
+from celery_jobs.store.tables import starts
 from celery_jobs.verdicts import after_completion
 from tests.apps import make_app
 from tests.processes import wait_until
@@ -147,9 +150,7 @@ class Floor:
                     faults.append(error)
                     raise
 
-        threads = [
-            threading.Thread(target=work, args=(queues[n % len(queues)],), daemon=True) for n in range(claimers)
-        ]
+        threads = [threading.Thread(target=work, args=(queues[n % len(queues)],), daemon=True) for n in range(claimers)]
         for thread in threads:
             thread.start()
         wait_until(lambda: left[0] <= 0 or faults, 60, lambda: f"{left[0]} jobs never ran")
@@ -165,6 +166,12 @@ class Floor:
     def later(self, seconds: float) -> None:
         """Let so many seconds pass."""
         shift(self.plugin.db, seconds)
+        with self.plugin.db.transaction() as connection:
+            rows = [row._mapping for row in connection.execute(select(starts)).all()]
+            connection.execute(delete(starts))
+            earlier = [{**row, "started_at": row["started_at"] - timedelta(seconds=seconds)} for row in rows]
+            if earlier:
+                connection.execute(insert(starts), earlier)
 
 
 def overlap(rows: list[Any]) -> int:

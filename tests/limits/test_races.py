@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from celery_jobs.store import pauses
-from tests.limits.conftest import ON_SQLITE, busiest, overlap, rest
+from tests.limits.conftest import ON_SQLITE, overlap, rest
 
 if TYPE_CHECKING:
     from tests.limits.conftest import Floor

@@ -59,7 +59,7 @@ def test_what_is_due_is_given_in_order_of_its_time(db: Database) -> None:
 
 def test_at_most_the_limit_is_given_the_first_due_first(db: Database) -> None:
     with db.transaction() as connection:
-        connection.exec_driver_sql("DROP INDEX jobs_held")  # whose order must not be relied upon
+        connection.exec_driver_sql("DROP INDEX jobs_to_send")  # whose order must not be relied upon
     third, first, second = _set_due_in(db, 30, 10, 20)
     assert _due(db, limit=2) == [first, second]
     assert _due(db, limit=2) == [third]

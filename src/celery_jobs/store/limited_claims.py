@@ -14,12 +14,12 @@ from celery_jobs.store.limits import (
     QUEUE,
     RATE,
     Limit,
-    has_room,
     is_first,
     limits_of,
     lock,
     note_start,
     opens_in,
+    room_for,
     take_place,
     wake_next,
 )
@@ -115,8 +115,9 @@ class _Claim:
             return None
         if job.status == Status.PENDING:
             for limit in self.limits:
-                if not has_room(self.connection, limit, job):
-                    return self._wait(job, limit)
+                room = room_for(self.connection, limit, job)
+                if not room.is_there:
+                    return self._wait(job, limit, room.free)
         return self._win()
 
     def _win(self) -> Claim | None:
@@ -131,7 +132,7 @@ class _Claim:
                 self.marked.update(wake_next(self.connection, limit, self.ahead))
         return Claim(**won._mapping)
 
-    def _wait(self, job: Any, limit: Limit) -> Unclaimed | None:
+    def _wait(self, job: Any, limit: Limit, free: int) -> Unclaimed | None:
         """Wait for a limit, unsent, and let those come that are before it."""
         if limit.window is not None and job.waits_for == limit.name and job.sent_at is not None:
             wait = opens_in(self.connection, limit)
@@ -142,16 +143,16 @@ class _Claim:
         for before in self.limits:
             if before.of_key and not limit.of_key:
                 take_place(self.connection, before, job.id, None)
-        for left in _left(job, limit, self.limits):
+        for left in _left(job, limit, free, self.limits):
             self.marked.update(wake_next(self.connection, left, self.ahead))
         return Unclaimed(Unclaimed.WAITING)
 
 
-def _left(job: Any, limit: Limit, limits: Sequence[Limit]) -> list[Limit]:
+def _left(job: Any, limit: Limit, free: int, limits: Sequence[Limit]) -> list[Limit]:
     """Whose turn is to be given on: of what it waits for, and of what it waited for, if others can start there."""
     both_of_queue = limit.name.startswith((QUEUE, RATE)) and str(job.waits_for).startswith((QUEUE, RATE))
     before = [other for other in limits if other.name == job.waits_for and other != limit and not both_of_queue]
-    return [*before, limit]
+    return [*before, limit] if free > 0 or limit.window is not None else before
 
 
 def make_wait(connection: Connection, job_ids: Sequence[str], limit: Limit) -> int:

@@ -36,13 +36,14 @@ __all__ = [
     "QUEUE",
     "RATE",
     "Limit",
-    "has_room",
+    "Room",
     "is_first",
     "limits_of",
     "lock",
     "note_start",
     "opens_in",
     "places_left",
+    "room_for",
     "take_place",
     "wake",
     "wake_next",
@@ -103,22 +104,29 @@ def lock(connection: Connection, limits: Sequence[Limit], patient: bool = True) 
     return patient or all(taken)
 
 
-def has_room(connection: Connection, limit: Limit, job: Any) -> bool:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a limit says of a job. `free`: how many may start; `is_there`: enough for whoever comes first, and for it."""
+
+    free: int
+    is_there: bool
+
+
+def room_for(connection: Connection, limit: Limit, job: Any) -> Room:
     """Whether a job may start as far as this limit goes, and leave enough to those that wait and come first.
 
     `job`: its id, queue, priority, scheduled_at and concurrency_limit.
     """
     taken = _taken(connection, limit)
     most = job.concurrency_limit or 1 if limit.of_key else limit.most
-    if most is None:
-        return True
+    assert most is not None
     free = most - taken.running
     if free <= 0:
-        return False
+        return Room(0, False)
     mine = rank_of(job)
     rivals = [rival for rival in _rivals(connection, limit, taken.running, free) if rival.id != job.id]
     rivals += [parked for parked in taken.parked if parked.queue == job.queue and parked.id != job.id]
-    return sum(rank_of(rival) < mine for rival in rivals) < free
+    return Room(free, sum(rank_of(rival) < mine for rival in rivals) < free)
 
 
 def places_left(connection: Connection, limit: Limit) -> int:

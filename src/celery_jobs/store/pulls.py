@@ -13,7 +13,7 @@ from sqlalchemy import literal, or_, update
 from celery_jobs.store.attempts import ready
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.limited_claims import keep_places, make_wait
-from celery_jobs.store.limits import KEY, Limit, has_room, lock, places_left
+from celery_jobs.store.limits import KEY, Limit, lock, places_left, room_for
 from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.planning import in_order
 from celery_jobs.store.ranks import due_by_rank
@@ -85,7 +85,7 @@ def _judge(
             over.setdefault(key, []).append(row.id)
         elif not lock(connection, [limit := Limit(KEY + key, None)], patient=False):
             passed.add(key)
-        elif has_room(connection, limit, row):
+        elif room_for(connection, limit, row).is_there:
             won += _win(connection, [row.id], values, [limit, *limits])
         else:
             full[key] = limit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, or_
+from sqlalchemy import exists, or_, select
 
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.sends import late_queues, to_send, waiting
@@ -22,7 +22,7 @@ __all__ = ["lost", "to_repair", "unsent"]
 
 def unsent() -> ColumnElement[bool]:
     """Some job is held in SQL that is to be sent, or waits for a limit."""
-    return or_(exists().where(*to_send), exists().where(limited))
+    return or_(exists().where(*to_send), select(jobs.c.id).where(limited).exists())
 
 
 def to_repair(after: float) -> ColumnElement[bool]:

@@ -47,12 +47,6 @@ CONCURRENTLY = (
     ("0004", "jobs_letters_of", "jobs (queue, id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_replays", "jobs (replay_of) WHERE replay_of IS NOT NULL"),
     ("0005", "jobs_tags", "jobs USING gin (tags) WHERE tags IS NOT NULL AND attempt_number = 1"),
-    (
-        "0006",
-        "jobs_held",
-        "jobs (queue, scheduled_at) WHERE sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL",
-    ),
-    ("0006", "jobs_pulled", "jobs (queue, priority, scheduled_at, id) WHERE task IS NULL AND finished_at IS NULL"),
     ("0006", "jobs_leased", "jobs (queue) WHERE claimed_by IS NOT NULL AND finished_at IS NULL"),
     ("0007", "jobs_terminating", "jobs (id) WHERE terminate_requested_at IS NOT NULL AND finished_at IS NULL"),
     (
