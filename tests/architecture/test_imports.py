@@ -12,19 +12,9 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments"),
+    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments", "rates"),
     ("unchanged", "events"),
-    (
-        "policy",
-        "rates",
-        "addresses",
-        "assertions",
-        "signing",
-        "destinations",
-        "canvas",
-        "publisher",
-        "delayed_delivery",
-    ),
+    ("policy", "addresses", "assertions", "signing", "destinations", "canvas", "publisher", "delayed_delivery"),
     ("kept_client", "broker_connection"),
     ("rules",),
     ("settings",),

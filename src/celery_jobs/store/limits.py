@@ -106,7 +106,7 @@ def lock(connection: Connection, limits: Sequence[Limit], patient: bool = True) 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a limit says of a job. `free`: how many may start; `is_there`: enough for whoever comes first, and for it."""
+    """What a limit says of a job. `free`: how many may start; `is_there`: enough for who comes first, and for it."""
 
     free: int
     is_there: bool
