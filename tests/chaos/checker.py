@@ -1,7 +1,7 @@
 """The history checker: pure, from a run's log and tables to what broke which rule.
 
-The rules are C1 to C26 of the reliability notes as far as their features exist, and C27 for limits: callbacks (C14, C21, C22), routing
-alarms (C15), promotion lag (C18), counters (C25) and an audit trail (C26) are not here yet.
+The rules are C1 to C26 of the reliability notes as far as their features exist: callbacks (C14, C21, C22), routing
+alarms (C15), promotion lag (C18), counters (C25) and an audit trail (C26) are not here yet. C27 is for limits.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from celery_jobs.store import pauses
+from celery_jobs.store import limited_claims, pauses
 from tests.limits.conftest import ON_SQLITE, overlap, rest
 
 if TYPE_CHECKING:
@@ -41,3 +41,13 @@ def test_fifty_claimers_never_run_more_of_a_key_than_its_limit(floor: Floor, lim
 def test_claimers_never_run_more_of_a_key_than_its_limit_on_sqlite(floor: Floor) -> None:
     ids = floor.enqueue(12, concurrency_key="customer", concurrency_limit=2)
     assert overlap(_run(floor, ids, FEWER, ["celery"])) <= 2
+
+
+@ON_POSTGRESQL
+def test_without_the_lock_the_same_crowd_breaks_the_limit(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race is one: what holds the limit is the lock."""
+    monkeypatch.setattr(limited_claims, "lock", lambda *_: True)
+    floor.plugin.db.make_room(CLAIMERS + 5)
+    ids = floor.enqueue(60, concurrency_key="customer", concurrency_limit=1)
+    floor.crowd(CLAIMERS, len(ids), ["celery"], lambda: rest(0.02))
+    assert overlap([floor.job(job_id) for job_id in ids]) > 1

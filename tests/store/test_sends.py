@@ -66,6 +66,17 @@ def test_at_most_the_limit_is_given_the_first_due_first(db: Database) -> None:
     assert _due(db, limit=2) == []
 
 
+def test_what_is_due_goes_by_priority_and_what_is_not_yet_by_its_time(db: Database) -> None:
+    low, high, old = [store(db, send=False, delay=1, priority=priority) for priority in (0, 7, 0)]
+    shift(db, 5)
+    coming = [
+        store(db, send=False, delay=delay, priority=priority) for delay, priority in ((30, 0), (60, 9), (3600, 9))
+    ]
+    assert _due(db, limit=2) == [high, low]
+    assert _due(db, limit=2) == [old, coming[0]]
+    assert _due(db) == [coming[1]]
+
+
 def test_what_is_given_is_marked_as_sent_and_carries_its_message_and_time(db: Database) -> None:
     message = new_message(body=b'[["x"], {}, {}]')
     job_id = store(db, delay=70, message=message, priority=7, task_id="order-7")
