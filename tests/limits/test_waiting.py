@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from celery_jobs import failpoints
 from celery_jobs.services import make_service
 from celery_jobs.store import attempts, endings, limits, sends
 from celery_jobs.store.limits import FRESH
@@ -361,3 +363,23 @@ def test_a_woken_message_that_is_lost_is_sent_again_by_the_redispatcher(floor: F
     overdue = sends.take_overdue(floor.plugin.db, "celery", 120, 20, 10)
     assert [job.job_id for job in overdue] == [waiting]
     wait_until(lambda: floor.start(waiting))
+
+
+def test_claims_that_do_not_wait_for_the_disk_are_judged_alike(floor: Floor) -> None:
+    floor.plugin.settings = replace(floor.plugin.settings, async_claims=True)
+    ids = floor.enqueue(2, **KEY)
+    running = floor.start(ids[0])
+    floor.refuse(ids[1])
+    floor.finish(running)
+    floor.finish(floor.start(ids[1]))
+
+
+def test_a_repetition_after_a_lost_reply_finds_its_own_claim(floor: Floor) -> None:
+    """The commit was made, its answer was lost: neither a second place nor a second start is taken."""
+    (job_id,) = floor.enqueue(queue="both", **KEY)
+    with failpoints.striking("claim.committed", "lose"):
+        claimed = floor.start(job_id)
+    with floor.plugin.db.reading() as connection:
+        found = [connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() for table in ("places", "starts")]
+    assert found == [2, 1]
+    floor.finish(claimed)

@@ -113,6 +113,8 @@ class _Claim:
         job = self.connection.execute(_judged.where(jobs.c.id == self.job_id)).first()
         if job is None:
             return None
+        if job.status == Status.PROCESSING and self.winner["again"]:
+            return self._won_before()
         if job.status == Status.PENDING:
             for limit in self.limits:
                 room = room_for(self.connection, limit, job)
@@ -120,9 +122,15 @@ class _Claim:
                     return self._wait(job, limit, room.free)
         return self._win()
 
+    def _won_before(self) -> Claim | None:
+        """What this very claim has won, where the reply was lost: its start has been noted."""
+        mine = (jobs.c.id == self.job_id, jobs.c.lease_token == self.winner["lease_token"])
+        won = self.connection.execute(select(*(jobs.c[name] for name in Claim.__slots__)).where(*mine)).first()
+        return None if won is None else Claim(**won._mapping)
+
     def _win(self) -> Claim | None:
         values = {"job": self.job_id, "by": self.winner["worker"], "token": self.winner["lease_token"]}
-        values.update(seconds=self.winner["lease"], again=self.winner["again"])
+        values.update(seconds=self.winner["lease"], again=False)
         won = self.connection.execute(_win, values).first()
         if won is None:
             return None

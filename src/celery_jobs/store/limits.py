@@ -225,7 +225,7 @@ def wake(db: Database, limit: Limit, ahead: float) -> list[Outgoing]:
         mine.update(wake_next(connection, limit, ahead))
         return give_marked(connection, mine)  # of a repetition after a lost reply, also what it had marked
 
-    return db.run(transition, point="wake")
+    return db.run(transition)
 
 
 def _prune(connection: Connection, limit: Limit) -> None:
