@@ -10,6 +10,7 @@ from benchmarks import (
     idle,
     imports,
     latency,
+    limits,
     many,
     memory,
     pages,
@@ -23,7 +24,7 @@ from benchmarks import (
 __all__ = ["MEASURES"]
 
 _ALL = (
-    *(backlog, producers, delay, many, promoter, latency, replay, imports),
+    *(backlog, producers, limits, delay, many, promoter, latency, replay, imports),
     *(idle, memory, sweep, snapshot, pages, growth, churn),
 )
 

@@ -11,6 +11,7 @@ from celery import states as celery_states
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore
 
+from celery_jobs import limits
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
 
@@ -26,22 +27,24 @@ EARLY_ENOUGH = 2.0
 
 def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float) -> Claim | None:
     """Claim a job for `lease` seconds, waiting for a database that is away; None where it is not ours to run."""
-    from celery_jobs.store import attempts, sends
+    from celery_jobs.store import sends
     from celery_jobs.store.rows import Claim
 
-    durable = not plugin.settings.async_claims
     while True:
-        answer = attempts.claim(plugin.db, job_id, worker, lease_token, lease, patient=True, durable=durable)
+        answer = limits.claim(plugin, job_id, worker, lease_token, lease)
         if isinstance(answer, Claim):
             return answer
         if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:
             time.sleep(answer.wait)
+            continue
+        if answer.reason == answer.LIMITED:  # due in the moment in which it was judged
             continue
         # A process that dies before its parent has read that it took a request: the pool gives it to another.
         if answer.reason == answer.OURS and lose(plugin, job_id, lease_token):
             continue
         if answer.reason in (answer.EARLY, answer.PAUSED):
             sends.hold(plugin.db, job_id)
+            limits.wake_of(plugin, [job_id])  # whose turn it may have been
         elif answer.reason == answer.EXPIRED:
             from celery_jobs.telling import expire
 
@@ -70,4 +73,6 @@ def lose(plugin: Plugin, job_id: str, lease_token: str) -> bool:
     lost = endings.lose(plugin.db, job_id, plugin.settings.max_losses, lease_token=lease_token, patient=True)
     if isinstance(lost, endings.Ended):
         tell(plugin, lost.original_id)
+    elif lost:
+        limits.wake_of(plugin, [job_id])
     return lost is True

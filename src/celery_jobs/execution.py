@@ -12,7 +12,7 @@ from billiard.einfo import ExceptionInfo
 from celery import states as celery_states
 from celery.exceptions import Ignore, Reject, Retry
 
-from celery_jobs import failpoints, soft_limit
+from celery_jobs import failpoints, soft_limit, verdicts
 from celery_jobs.cancellation import StopSign
 from celery_jobs.canvas import name_links
 from celery_jobs.claiming import claim_job, dropped
@@ -256,7 +256,7 @@ def _complete(execution: Execution, result: Any) -> None:
     job = execution.job
     ended = (execution.duration_ms, execution.replaced_by, execution.untold, execution.response)
     done = complete(execution.plugin.db, job, text, *ended)
-    emit(Kind.COMPLETED if done else Kind.FENCED, job)
+    verdicts.after_completion(execution.plugin, job, done)
 
 
 def _retry(execution: Execution, following: Next, error: BaseException) -> bool:
@@ -297,4 +297,4 @@ def _release(execution: Execution) -> None:
     if isinstance(released, Ended):
         after_end(execution.plugin, execution.job, released, "")
     else:
-        emit(Kind.RELEASED, execution.job)
+        verdicts.after_release(execution.plugin, execution.job)

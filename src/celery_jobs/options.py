@@ -60,6 +60,11 @@ class JobOptions:
     session: Any = None
     """A transaction of the caller's own: a SQLAlchemy Session or Connection, or a Django connection."""
 
+    @property
+    def places(self) -> int | None:
+        """How many of its key may run at once: 1 where only a key is given (semantics.md section 10)."""
+        return 1 if self.concurrency_key and self.concurrency_limit is None else self.concurrency_limit
+
 
 def take_options(options: dict[str, Any]) -> JobOptions:
     """Take our options out of those of an `apply_async`; raises InvalidJob naming the field.

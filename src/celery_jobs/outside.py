@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs.errors import InvalidJob, JobNotFound, JobNotHeld
 from celery_jobs.events import Kind, emit
 from celery_jobs.ids import parse_id
+from celery_jobs.limits import wake, wake_of, wake_up
 from celery_jobs.moments import plain
 from celery_jobs.payload import read_payload
 from celery_jobs.payload_enqueueing import enqueue, require_pull
 from celery_jobs.runs import make_run, masked
 from celery_jobs.states import FailureReason, Status
 from celery_jobs.store import attempts, chains, endings, outside, reads
+from celery_jobs.store.limits import limits_of
 from celery_jobs.store.rows import Failure
 from celery_jobs.store.text import clean, error_message, result_text
 from celery_jobs.telling import tell
-from celery_jobs.verdicts import after_retry, next_by_policy
+from celery_jobs.verdicts import after_completion, after_retry, next_by_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +116,10 @@ class OutsideWorkers:
         lease = _seconds(lease_duration)
         for job_id, token in outside.leases_run_out(self._plugin.db, queue, MOST_CLAIMED):
             self._take_away(job_id, token)
-        claimed = [_claimed_job(row) for row in outside.claim(self._plugin.db, queue, worker_id, limit, lease)]
+        limits = limits_of(queue, self._plugin.settings.queue(queue), None)
+        rows, full = outside.claim(self._plugin.db, queue, worker_id, limit, lease, limits)
+        wake_up(self._plugin, full)  # those that come before what was made to wait
+        claimed = [_claimed_job(row) for row in rows]
         for job in claimed:
             emit(Kind.STARTED, job, task_id=job.original_id)
         return claimed
@@ -125,6 +130,7 @@ class OutsideWorkers:
             tell(self._plugin, lost.original_id)
         elif lost:
             emit(Kind.LOST, job_id=job_id)
+            wake_of(self._plugin, [job_id])
 
     def complete(self, id: str, worker_id: str, result: Any = None) -> Run:
         """End a claimed job as completed, with a result that is kept as JSON; gives its run.
@@ -138,7 +144,7 @@ class OutsideWorkers:
         assert held.claim is not None
         done = attempts.complete(self._plugin.db, held.claim, result, held.duration_ms, patient=False)
         if done:
-            emit(Kind.COMPLETED, held.claim)
+            after_completion(self._plugin, held.claim, done)
         return done
 
     def fail(self, id: str, worker_id: str, error: str) -> Run:
@@ -163,6 +169,7 @@ class OutsideWorkers:
         ended = chains.bury(db, job, failure, duration_ms, patient=False)
         if ended is not None:
             emit(Kind(f"job.{ended.final_status}"), job, error=self._plugin.masked(failure.message))
+            wake(self._plugin, job)
         return ended is not None
 
     def heartbeat(self, id: str, worker_id: str, lease_duration: float | None = None) -> Lease:

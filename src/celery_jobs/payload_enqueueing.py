@@ -27,6 +27,7 @@ _KNOWN = frozenset(
     [
         *("delay", "scheduled_at", "run_at", "expires", "priority", "tags", "callback_url", "session"),
         *("idempotency_key", "idempotency_scope", "max_attempts", "max_retries", "retry_delays", "retry_policy"),
+        *("concurrency_key", "concurrency_limit"),
     ]
 )
 
@@ -81,6 +82,8 @@ def _make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) ->
         "tags": options.tags,
         "idempotency_scope": (options.idempotency_scope or queue) if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
+        "concurrency_key": options.concurrency_key,
+        "concurrency_limit": options.places,
         "callback_url": options.callback_url,
     }
     return NewJob(**values, **_expiry(given.get("expires"))), options.session

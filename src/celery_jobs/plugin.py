@@ -64,6 +64,12 @@ class Plugin:
         return any(queue.timeout is not None for queue in queues)
 
     @cached_property
+    def has_limited_queues(self) -> bool:
+        """Whether any queue has a `concurrency_limit` or a `rate_limit`: a claim then asks first whose job it is."""
+        queues = (self.settings.queue_defaults, *self.settings.queues.values())
+        return any(queue.is_limited for queue in queues)
+
+    @cached_property
     def _database(self) -> Database:
         from celery_jobs.store.db import Database
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_jobs.errors import UnknownQueue, WaitTimeout
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake_all
 from celery_jobs.moments import plain
 from celery_jobs.options import take_moment
 from celery_jobs.services.promoter import Promoter
@@ -62,7 +63,7 @@ class Queues:
     def resume(self, queue: str) -> int:
         """End the pause of a queue and send what is due at once; how many jobs went out. It need not be paused."""
         was_paused = pauses.resume(self._plugin.db, queue)
-        sent = Promoter(self._plugin).promote(queue)
+        sent = Promoter(self._plugin).promote(queue) + wake_all(self._plugin)
         if was_paused:
             emit(Kind.QUEUE_RESUMED, queue=queue, sent=sent)
         return sent

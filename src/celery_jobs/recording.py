@@ -87,7 +87,6 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         require_permitted(plugin, "callback_url", options.callback_url)
     # All HTTP jobs have one task; what they have in common is the queue.
     scope = options.idempotency_scope or (queue if wire.task == HTTP_TASK else wire.task)
-    limit = 1 if options.concurrency_key and options.concurrency_limit is None else options.concurrency_limit
     values: dict[str, Any] = {
         "id": new_id(),
         "task_id": wire.task_id,
@@ -106,7 +105,7 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "idempotency_scope": scope if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
         "concurrency_key": options.concurrency_key,
-        "concurrency_limit": limit,
+        "concurrency_limit": options.places,
         "callback_url": options.callback_url,
     }
     return NewJob(**{**values, **more})

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from celery_jobs.errors import LONGEST_WAIT
 from celery_jobs.policy import MAX_ATTEMPTS
+from celery_jobs.rates import parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["RULES", "Rule", "unknown"]
+
+
+MOST_PLACES = 1_000_000
+"""Of a queue; a number like none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,14 @@ RULES: dict[str, Rule] = {
     ),
     "Mode": Rule("'celery' or 'pull'", lambda v: v in ("celery", "pull")),
     "float | None": Rule("a number above 0, or None", lambda v: v is None or _number(v)),
+    "Places | None": Rule(
+        f"a whole number from 1 to {MOST_PLACES:,}, or None",
+        lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MOST_PLACES),
+    ),
+    "Starts | None": Rule(
+        "a whole number above 0 with /s, /m or /h behind it, such as '100/m', or None",
+        lambda v: v is None or parse_rate(v) is not None,
+    ),
     "int | None": Rule(
         f"a whole number from 1 to {MAX_ATTEMPTS}, or None",
         lambda v: v is None or (_number(v) and isinstance(v, int) and v <= MAX_ATTEMPTS),

@@ -57,6 +57,7 @@ class Run:
     losses: int
     idempotency_key: str | None
     concurrency_key: str | None
+    waits_for: str | None
     callback_url: str | None
     replay_of: str | None
     replay_reason: str | None
@@ -145,6 +146,7 @@ _OF_THE_LATEST = frozenset(
         "error_message",
         "traceback",
         "losses",
+        "waits_for",
         "replaced_by",
     ]
 )

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from celery_jobs.assertions import Assertion
     from celery_jobs.signing import Secret
 
-__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "QueueSettings", "Settings"]
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "Places", "QueueSettings", "Settings", "Starts"]
 
 Mode = Literal["celery", "pull"]
+Places = int
+"""How many jobs may run at once."""
+Starts = str
+"""How many may start in a time: `100/m`."""
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
@@ -97,6 +101,15 @@ class QueueSettings:
     """What the responses to the queue's HTTP jobs must be besides 2xx."""
     mode: Mode = "celery"
     """`pull`: its jobs are payloads that outside workers claim, and nothing of it is sent to the broker."""
+    concurrency_limit: Places | None = None
+    """Jobs of the queue that run at once at most, over all workers together."""
+    rate_limit: Starts | None = None
+    """Jobs of it that start in any second, minute or hour at most, over all workers: `5/s`, `100/m`, `1000/h`."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the queue limits what runs at once, or what starts in a time."""
+        return self.concurrency_limit is not None or self.rate_limit is not None
 
     @property
     def is_pull(self) -> bool:

@@ -15,6 +15,7 @@ from kombu.utils import json
 from celery_jobs import failpoints
 from celery_jobs.envelope import decode_body, decode_headers
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake
 from celery_jobs.publisher import ending
 from celery_jobs.sending import sender_of
 from celery_jobs.states import FailureReason, FinalStatus
@@ -71,6 +72,8 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     event of this verdict has been told, by whoever reached it.
     """
     attempts = reads.attempts(plugin.db, original_id)
+    if attempts and not again:
+        wake(plugin, attempts[-1])
     if not attempts or attempts[0].untold_at is None:
         return True
     last, original = attempts[-1], attempts[0]

@@ -9,6 +9,7 @@ from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 
 from celery_jobs.errors import Cancelled, HttpFailed, NoRetry, RetryAfter, StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake
 from celery_jobs.policy import Policy, level_from_json, resolve
 from celery_jobs.settings import QueueSettings
 from celery_jobs.states import FailureReason, FinalStatus
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from celery_jobs.store.chains import Ended, Next, Retried
     from celery_jobs.store.rows import Claim, Failure, Response
 
-__all__ = ["after_end", "after_retry", "error_of", "failure_of", "left_to_autoretry", "next_by_policy"]
+__all__ = [
+    "after_completion",
+    "after_end",
+    "after_release",
+    "after_retry",
+    "error_of",
+    "failure_of",
+    "left_to_autoretry",
+    "next_by_policy",
+]
 
 
 class OfChain(Protocol):
@@ -111,6 +121,19 @@ def _reason(task: Any, error: BaseException) -> FailureReason:
     return FailureReason.EXCEPTION
 
 
+def after_completion(plugin: Plugin, job: Claim, done: bool) -> None:
+    """Tell that an attempt has returned; not `done`: it had lost its lease."""
+    emit(Kind.COMPLETED if done else Kind.FENCED, job)
+    if done:
+        wake(plugin, job)
+
+
+def after_release(plugin: Plugin, job: Claim) -> None:
+    """Tell that a claim was given back, nothing burnt."""
+    emit(Kind.RELEASED, job)
+    wake(plugin, job)
+
+
 def after_end(plugin: Plugin, job: Claim, ended: Ended | None, message: str) -> bool:
     """Tell what happened; whether the chain failed, as Celery believes, and was not cancelled, as it is told here."""
     if ended is None:
@@ -122,6 +145,7 @@ def after_end(plugin: Plugin, job: Claim, ended: Ended | None, message: str) -> 
         return False
     else:
         emit(Kind(f"job.{ended.final_status}"), job, error=plugin.masked(message))
+        wake(plugin, job)
     return True
 
 
@@ -141,5 +165,6 @@ def after_retry(plugin: Plugin, job: Claim, outcome: Retried | Ended | None) -> 
         if outcome.sent_at is not None:
             with suppress(StoreUnavailable):  # the redispatcher sends it then
                 sender_of(plugin).send_stored([outcome.job_id])
+        wake(plugin, job)
         return True
     return False

@@ -12,7 +12,7 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments"),
+    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments", "rates"),
     ("unchanged", "events"),
     (
         "policy",
@@ -41,6 +41,7 @@ LAYERS = (
     ("sending", "queue_depth"),
     ("recording", "batch", "arguments", "submission", "ticks"),
     ("adoption",),
+    ("limits",),
     ("telling",),
     ("replaying", "template", "verdicts", "claiming", "result_store"),
     ("verbs", "what_if", "cancellation"),

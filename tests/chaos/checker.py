@@ -1,7 +1,7 @@
 """The history checker: pure, from a run's log and tables to what broke which rule.
 
 The rules are C1 to C26 of the reliability notes as far as their features exist: callbacks (C14, C21, C22), routing
-alarms (C15), promotion lag (C18), counters (C25) and an audit trail (C26) are not here yet.
+alarms (C15), promotion lag (C18), counters (C25) and an audit trail (C26) are not here yet. C27 is for limits.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ RULES: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "C20": chains.c20_replayed_once,
     "C23": chains.c23_one_verdict,
     "C24": attempts.c24_tokens_go_on,
+    "C27": attempts.c27_limits_hold,
     "invariants": invariants_hold,
 }
 """Every rule, by its number."""

@@ -45,6 +45,8 @@ class Row:
     has_pending_retry: bool = False
     replay_of: str | None = None
     replayed_as: str | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,13 @@ BREACHES: dict[str, list[Evidence]] = {
         with_changes(MADE, CLAIMED, replace(CLAIMED, before="processing", old_token="a", token="b")),
         with_changes(MADE, CLAIMED, LOST, CLAIMED_AGAIN, replace(LOST, old_token="b"), CLAIMED),
     ],
+    "C27": [
+        replace(
+            GOOD,
+            rows=(row(concurrency_key="k"), row(id="job-2", number=2, concurrency_key="k", concurrency_limit=1)),
+            transitions=(MADE, CLAIMED, replace(CLAIMED, job="job-2", token="b")),
+        )
+    ],
     "invariants": [replace(GOOD, invariants=("7: at most one job of a chain is live: job-1",))],
 }
 

@@ -44,6 +44,7 @@ BROKEN_PLANS: dict[str, tuple[Plan, set[str]]] = {
         (_broken("redispatcher-off", ("empty the broker",), {"long": 1}, 60, 8), {"C1", "C4"}),
         (_broken("retry-apart", ("kill a worker", "kill a child"), {"flaky": 1}, 150, 15), {"C23"}),
         (_broken("outcomes-dropped", ("kill the database",), {"long": 1}, 40, 10), {"C8"}),
+        (_broken("places-uncounted", ("duplicate messages",), {"long": 1}, 60, 8), {"C27"}),
     )
 }
 """For each broken build a run that catches it, and rules of which one at least must."""

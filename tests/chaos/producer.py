@@ -25,6 +25,10 @@ KINDS = {
 """What jobs do, and how many of a hundred do it; `refused` is a job that no enqueue takes."""
 
 
+KEYED = 0.25
+"""The part of the jobs that have one of two concurrency keys, whose jobs run one at a time."""
+
+
 class Producer:
     """One producer, with the jobs that it knows."""
 
@@ -93,6 +97,8 @@ class Producer:
         if self.draw.random() < 0.1:
             # A key is shared by the producers, and drawn again by a later job or two.
             options["idempotency_key"] = f"key-{number // 40}-{self.draw.randrange(2)}"
+        if self.draw.random() < KEYED:
+            options["concurrency_key"] = f"shelf-{number % 2}"
         return options
 
 

@@ -162,3 +162,18 @@ def c24_tokens_go_on(evidence: Evidence) -> Iterator[str]:
                 yield f"the token {change.token} of the job {job} came back"
             if change.is_claim and change.token not in tokens[-1:]:
                 tokens.append(change.token)
+
+
+def c27_limits_hold(evidence: Evidence) -> Iterator[str]:
+    """At no moment more jobs of a key are processing than the one that starts then is held to."""
+    running: dict[str, set[str]] = defaultdict(set)
+    for change in evidence.transitions:
+        row = evidence.by_id.get(change.job or "")
+        if row is None or row.concurrency_key is None:
+            continue
+        held = running[row.concurrency_key]
+        held.discard(row.id)
+        if change.after == PROCESSING:
+            held.add(row.id)
+        if change.is_claim and len(held) > (row.concurrency_limit or 1):
+            yield f"{len(held)} jobs of the key {row.concurrency_key} ran at once when job {row.number} was claimed"

@@ -408,6 +408,7 @@ RUN_FIELDS = [
         "losses",
         "idempotency_key",
         "concurrency_key",
+        "waits_for",
         "callback_url",
         "replay_of",
     ),
@@ -424,7 +425,7 @@ JOB_FIELDS = [
     *("idempotency_scope", "idempotency_key", "concurrency_key", "concurrency_limit", "callback_url"),
     *("callback_state", "callback_at", "callback_tries", "callback_status", "callback_duration_ms", "callback_error"),
     *("dead_lettered_at", "alerted_at", "replay_of", "replay_reason", "replayed_at", "replayed_as"),
-    *("replaced_by", "resolved_by", "claimed_by"),
+    *("replaced_by", "resolved_by", "waits_for", "claimed_by"),
 ]
 
 

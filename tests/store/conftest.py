@@ -14,7 +14,8 @@ from sqlalchemy import delete, select, update
 
 from celery_jobs.errors import JobsError
 from celery_jobs.ids import new_id
-from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants
+from celery_jobs.settings import QueueSettings
+from celery_jobs.store import attempts, chains, dead_letters, enqueue, invariants, limited_claims
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import JOB_COLUMNS, Claim, Enqueued, Failure, Job, Message, NewJob
 from celery_jobs.store.tables import Timestamp, alerts, jobs, queues, schedules, services, ticks, workers
@@ -87,7 +88,11 @@ def store(db: Database, **overrides: Any) -> str:
 
 def claim(db: Database, job_id: str, worker: str | None = None, token: str | None = None) -> Claim:
     """Claim a job, which must succeed."""
-    claimed = attempts.claim(db, job_id, worker or new_id(), token or new_id(), LEASE)
+    worker, token = worker or new_id(), token or new_id()
+    claimed = attempts.claim(db, job_id, worker, token, LEASE)
+    if not isinstance(claimed, Claim) and claimed.reason == claimed.LIMITED:
+        winner = {"worker": worker, "lease_token": token, "lease": LEASE}
+        claimed = limited_claims.claim(db, job_id, lambda queue: QueueSettings(), winner, 75).answer
     assert isinstance(claimed, Claim), claimed
     return claimed
 

@@ -23,7 +23,9 @@ FIRST = {
     "claimed": 10_501,
     "pulled": 10_521,
     "leased": 13_521,
-    "end": 13_541,
+    "limited": 13_541,
+    "running": 33_541,
+    "end": 33_543,
 }
 """The number of the first job of each kind: those that have ended are the oldest."""
 
@@ -60,6 +62,8 @@ _COMMON = {
     "send_count": "1",
 }
 _DIED = f"n % {EACH_DEAD} = 0"
+_IN_VAIN = "n % 2 = 0"
+"""Of those that wait for a place: the key has one for every other of them, and none for these."""
 _KINDS: dict[str, dict[str, str]] = {
     "ended": {
         "queue": f"CASE WHEN n % {10 * EACH_DEAD} = 0 THEN 'rare' ELSE 'q' || n % {QUEUES} END",
@@ -119,6 +123,24 @@ _KINDS: dict[str, dict[str, str]] = {
         "lease_token": _ID,
         "lease_expires_at": "at",
     },
+    "limited": {
+        "status": "'pending'",
+        "queue": "'later'",
+        "sent_at": "NULL",
+        "send_count": "0",
+        "concurrency_key": f"CASE WHEN {_IN_VAIN} THEN 'full' ELSE 'roomy' END",
+        "concurrency_limit": f"CASE WHEN {_IN_VAIN} THEN 1 ELSE 2 END",
+        "waits_for": f"CASE WHEN {_IN_VAIN} THEN 'key:full' ELSE 'key:roomy' END",
+    },
+    "running": {
+        "status": "'processing'",
+        "concurrency_key": f"CASE WHEN {_IN_VAIN} THEN 'full' ELSE 'roomy' END",
+        "concurrency_limit": f"CASE WHEN {_IN_VAIN} THEN 1 ELSE 2 END",
+        "started_at": "at",
+        "worker": f"'{LONELY}'::uuid",
+        "lease_token": _ID,
+        "lease_expires_at": "at",
+    },
 }
 
 
@@ -131,6 +153,9 @@ _FOLLOWING = (
     "INSERT INTO messages"
     " (id, body, content_type, content_encoding, headers, properties, exchange, routing_key) "
     "SELECT id, '[[], {}, {}]', 'application/json', 'utf-8', '{}', '{}', '', queue FROM jobs",
+    "INSERT INTO places (limit_name, job_id, lease_token)"
+    " SELECT 'key:' || concurrency_key, id, lease_token FROM jobs WHERE status = 'processing'"
+    " AND concurrency_key IS NOT NULL",
     "INSERT INTO workers (id, hostname, pid, queues, started_at, heartbeat_at, dead_at) "
     f"SELECT '{LONELY}', 'lonely@shop', 1, '[]', at, at, at FROM (SELECT clock_timestamp() AS at) AS now",
 )

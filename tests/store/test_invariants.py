@@ -160,6 +160,13 @@ def _key_on_a_retry(db: Database) -> str:
     return job_id
 
 
+def _two_of_a_key_at_once(db: Database) -> str:
+    ids = [begin(db).id, begin(db).id]
+    for job_id in ids:
+        change(db, job_id, concurrency_key="customer", concurrency_limit=1)
+    return ids[1]
+
+
 def _replay_of_a_living_chain(db: Database) -> str:
     job_id = enqueue(db)
     change(db, job_id, replay_of=enqueue(db))
@@ -219,6 +226,7 @@ BREAKS: list[tuple[int, Callable[[Database], str]]] = [
     (8, _started_too_early),
     (9, _more_attempts_than_allowed),
     (10, _key_on_a_retry),
+    (11, _two_of_a_key_at_once),
     (12, _replay_of_a_living_chain),
     (12, _replay_of_itself),
     (12, _replays_in_a_circle),

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from celery_jobs.ids import new_id
+from celery_jobs.settings import QueueSettings
 from celery_jobs.store import (
     alerts,
     attempts,
@@ -23,12 +24,15 @@ from celery_jobs.store import (
     enqueue,
     health,
     invariants,
+    limited_claims,
+    limits,
     looks,
     outside,
     reads,
     schedules,
     sends,
     stats,
+    waiting_for,
     workers,
 )
 from celery_jobs.store.db import Database
@@ -60,8 +64,8 @@ if TYPE_CHECKING:
 
 FIRST_LOOKED_AT, LOOKED_AT = 50, 200
 SENT = FIRST["claimed"] - FIRST["sent"]
-CLAIMED = FIRST["pulled"] - FIRST["claimed"]
-LEASED = FIRST["end"] - FIRST["leased"]
+CLAIMED = FIRST["pulled"] - FIRST["claimed"] + FIRST["end"] - FIRST["running"]
+LEASED = FIRST["limited"] - FIRST["leased"]
 CLAIMS = 40
 NOW = datetime.now(UTC)
 
@@ -91,6 +95,23 @@ def _claim(db: Database) -> Claim:
     return found
 
 
+def _unlimited(queue: str) -> QueueSettings:
+    return QueueSettings()
+
+
+def _claim_limited(db: Database, n: int, wins: bool) -> None:
+    winner = {"worker": LONELY, "lease_token": new_id(), "lease": LEASE}
+    answer = limited_claims.claim(db, number(n), _unlimited, winner, 75).answer
+    assert getattr(answer, "reason", "won") == ("won" if wins else "waiting")
+
+
+def _wake(db: Database, name: str, turns: int) -> None:
+    assert len(limits.wake(db, limits.Limit(name, None), 75)) == turns
+
+
+EVEN, ODD = FIRST["limited"] + 5001, FIRST["limited"]
+"""One that waits for a key without a place, and the first of those that wait for one with a place."""
+
 WAITING, OLD = number(FIRST["sent"] + 100), number(40)
 ONE = {"jobs_pkey"}
 CHAIN = {"jobs_pkey", "jobs_attempts"}
@@ -109,12 +130,18 @@ QUERIES: dict[str, Query] = {
     "lose": (lambda db: endings.lose(db, number(FIRST["claimed"]), 3, worker=LONELY), ONE, 4),
     "cancel": (lambda db: endings.cancel(db, WAITING), CHAIN, 10),
     # Outside workers: what they get, however much of any priority is not due.
-    "claim outside": (lambda db: outside.claim(db, "pull", "painter", 5, 30), {"jobs_pulled"}, 2 * LEASED + 4 * DUE),
+    "claim outside": (lambda db: outside.claim(db, "pull", "painter", 5, 30), {"jobs_to_pull"}, 2 * LEASED + 4 * DUE),
     "leases of a queue": (lambda db: outside.leases_run_out(db, "pull", 100), {"jobs_leased"}, LEASED),
     "heartbeat outside": (lambda db: outside.keep(db, WAITING, "painter", 30), ONE, 1),
     # The services: what they give, whatever else waits or has ended.
-    "unsent_queues": (sends.unsent_queues, {"jobs_held"}, 3),
-    "take_due": (lambda db: sends.take_due(db, "later", 75, 1000), {"jobs_held"}, 4 * DUE),
+    "unsent_queues": (sends.unsent_queues, {"jobs_to_send"}, 3),
+    "take_due": (lambda db: sends.take_due(db, "later", 75, 1000), {"jobs_to_send"}, 4 * DUE + 10),
+    # Ten thousand wait for one key: who claims, ends, promotes or wakes reads the first of them.
+    "limits to wake": (lambda db: waiting_for.limits_to_wake(db, _unlimited), {"jobs_limited"}, 10),
+    "wake in vain": (lambda db: _wake(db, "key:full", 0), {"jobs_limited", "jobs_woken"}, 2 * limits.LOOKED_AT),
+    "wake": (lambda db: _wake(db, "key:roomy", 1), {"jobs_limited", "jobs_woken"}, 2 * limits.LOOKED_AT),
+    "claim in vain": (lambda db: _claim_limited(db, EVEN, False), {"jobs_pkey"}, 10),
+    "claim with a key": (lambda db: _claim_limited(db, ODD, True), {"jobs_limited"}, 2 * limits.LOOKED_AT),
     "overdue_queues": (lambda db: sends.overdue_queues(db, 120), {"jobs_live"}, 40),
     "take_overdue": (lambda db: sends.take_overdue(db, "q1", 120, 20, 10), {"jobs_live"}, SENT // 4 + 60),
     "waiting_sent": (lambda db: sends.waiting_sent(db, "q1", 20), {"jobs_live"}, SENT // 4),

@@ -59,11 +59,22 @@ def test_what_is_due_is_given_in_order_of_its_time(db: Database) -> None:
 
 def test_at_most_the_limit_is_given_the_first_due_first(db: Database) -> None:
     with db.transaction() as connection:
-        connection.exec_driver_sql("DROP INDEX jobs_held")  # whose order must not be relied upon
+        connection.exec_driver_sql("DROP INDEX jobs_to_send")  # whose order must not be relied upon
     third, first, second = _set_due_in(db, 30, 10, 20)
     assert _due(db, limit=2) == [first, second]
     assert _due(db, limit=2) == [third]
     assert _due(db, limit=2) == []
+
+
+def test_what_is_due_goes_by_priority_and_what_is_not_yet_by_its_time(db: Database) -> None:
+    low, high, old = [store(db, send=False, delay=1, priority=priority) for priority in (0, 7, 0)]
+    shift(db, 5)
+    coming = [
+        store(db, send=False, delay=delay, priority=priority) for delay, priority in ((30, 0), (60, 9), (3600, 9))
+    ]
+    assert _due(db, limit=2) == [high, low]
+    assert _due(db, limit=2) == [old, coming[0]]
+    assert _due(db) == [coming[1]]
 
 
 def test_what_is_given_is_marked_as_sent_and_carries_its_message_and_time(db: Database) -> None:

@@ -56,6 +56,7 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("tags", tags_line(run.tags)),
         ("key", run.idempotency_key),
         ("concurrency", run.concurrency_key),
+        ("waits for", _place(run)),
         ("created", f"{moment(run.created_at)}, {age(run.created_at)} ago"),
         ("expires", moment(run.expires_at)),
         ("asked to stop", moment(run.cancel_requested_at)),
@@ -66,6 +67,15 @@ def _facts(run: Run, arguments: str) -> list[tuple[str, str | None]]:
         ("callback", _callback(run)),
         ("replaced by", run.replaced_by),
     ]
+
+
+def _place(run: Run) -> str | None:
+    """What the run waits for in SQL, where it is due and a limit has no room for it."""
+    if run.waits_for is None or run.has_ended:
+        return None
+    kind, _, name = run.waits_for.partition(":")
+    words = {"key": "a place of the key", "queue": "a place in the queue", "rate": "the rate of the queue"}
+    return f"{words[kind]} {name}"
 
 
 def _ended(run: Run) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake_all
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import sends, signs
@@ -30,8 +31,9 @@ class Promoter(Service):
         return signs.unsent()
 
     def run_once(self) -> int:
-        """Send what is due; gives how many jobs went out."""
-        return sum(self.promote(queue) for queue in sends.unsent_queues(self.plugin.db))
+        """Send what is due, and whose turn it is by its limits; gives how many jobs went out."""
+        woken = wake_all(self.plugin)
+        return woken + sum(self.promote(queue) for queue in sends.unsent_queues(self.plugin.db))
 
     def promote(self, queue: str) -> int:
         """Send what is due of one queue; gives how many jobs went out."""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake_of
 from celery_jobs.sending import sender_of
 from celery_jobs.services.base import Service
 from celery_jobs.store import endings, signs, workers
@@ -77,3 +78,4 @@ class Reaper(Service):
             emit(Kind.LOST, job_id=job_id)
             tell_lost(self.plugin, job_id, worker)
             sender_of(self.plugin).send_now([job_id])
+            wake_of(self.plugin, [job_id])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,12 @@ from sqlalchemy import Boolean, Float, and_, bindparam, case, func, literal_colu
 
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store import responses
-from celery_jobs.store.db import now, seconds_until
+from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import is_paused
 from celery_jobs.store.prepared import Prepared
 from celery_jobs.store.rows import Claim
 from celery_jobs.store.tables import jobs
+from celery_jobs.store.unclaimed import Unclaimed, why_lost
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -36,6 +36,7 @@ __all__ = [
     "lock_original",
     "mark_finished",
     "ready",
+    "win_statement",
 ]
 
 CALLBACK_DUE = "due"
@@ -51,22 +52,6 @@ FINISHED: dict[str, Any] = {
 _CLAIMED = [jobs.c[name] for name in Claim.__slots__]
 
 
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """Why a claim was lost. `wait`: seconds until the job is due, where it came too early."""
-
-    reason: str
-    wait: float = 0
-
-    GONE = "gone"
-    OURS = "ours"
-    """Claimed with this very token before: by a pool process that has died, and whose request was put back."""
-    TAKEN = "taken"
-    EARLY = "early"
-    EXPIRED = "expired"
-    PAUSED = "paused"
-
-
 def claim(
     db: Database,
     job_id: str,
@@ -78,8 +63,9 @@ def claim(
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
-    A repetition after a lost reply finds its own claim. `patient`: wait while the database is away; not `durable`:
-    do not wait for PostgreSQL's disk, from which a crash of the server within a second may take the claim back.
+    What has a concurrency key is left to `limited_claims`. A repetition after a lost reply finds its own claim.
+    `patient`: wait while the database is away; not `durable`: do not wait for PostgreSQL's disk, from which a crash of
+    the server within a second may take the claim back.
     """
     run = db.persist if patient else db.run
     values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease}
@@ -90,20 +76,23 @@ def claim(
         won = statement.first(connection, {**values, "again": next(tries) > 0})
         return None if won is None else Claim(**{name: won[name] for name in Claim.__slots__})
 
-    return run(win, point="claim", alone=True) or Unclaimed(*run(partial(_why_lost, job_id, lease_token)))
+    return run(win, point="claim", alone=True) or run(partial(why_lost, job_id, lease_token))
 
 
-def _win_statement(is_sqlite: bool, *more: Any) -> Any:
+def win_statement(*more: Any, limited: bool = False) -> Any:
+    """The claim of a job; `limited`: whose limits have been judged."""
+    judged = () if limited else (jobs.c.concurrency_key.is_(None),)
     ours = and_(bindparam("again", type_=Boolean), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == _token)
     return (
         update(jobs)
-        .where(jobs.c.id == _job, or_(ours, ready()))
+        .where(jobs.c.id == _job, or_(ours, and_(ready(), *judged)))
         .values(
             status=Status.PROCESSING,
             worker=bindparam("by", type_=jobs.c.worker.type),
             lease_token=_token,
             started_at=now(),
             lease_expires_at=now(bindparam("seconds", type_=Float)),
+            waits_for=None,
             # Of a worker that did not know the task.
             failure_reason=None,
             error_message=None,
@@ -114,9 +103,9 @@ def _win_statement(is_sqlite: bool, *more: Any) -> Any:
 
 _job: Any = bindparam("job", type_=jobs.c.id.type)
 _token: Any = bindparam("token", type_=jobs.c.lease_token.type)
-_win = Prepared(_win_statement)
+_win = Prepared(lambda is_sqlite: win_statement())
 _win_undurably = Prepared(
-    lambda is_sqlite: _win_statement(is_sqlite, func.set_config("synchronous_commit", "off", true()).label("commits"))
+    lambda is_sqlite: win_statement(func.set_config("synchronous_commit", "off", true()).label("commits"))
 )
 """The setting is the transaction's own, and is there by its commit."""
 
@@ -130,29 +119,6 @@ def ready() -> ColumnElement[bool]:
         jobs.c.cancel_requested_at.is_(None),
         ~is_paused(jobs.c.queue),
     )
-
-
-def _why_lost(job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
-    row = connection.execute(
-        select(
-            jobs.c.status,
-            jobs.c.lease_token,
-            seconds_until(jobs.c.scheduled_at).label("wait"),
-            and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
-            jobs.c.cancel_requested_at.is_not(None).label("stopped"),
-            is_paused(jobs.c.queue).label("paused"),
-        ).where(jobs.c.id == job_id)
-    ).first()
-    if row is None:
-        return Unclaimed.GONE, 0
-    if row.status == Status.PROCESSING and row.lease_token == lease_token:
-        return Unclaimed.OURS, 0
-    if row.status != Status.PENDING or row.stopped:
-        return Unclaimed.TAKEN, 0
-    if row.expired:
-        return Unclaimed.EXPIRED, 0
-    # Due between the two statements: too early by nothing, to be tried again.
-    return (Unclaimed.PAUSED, 0) if row.paused else (Unclaimed.EARLY, max(0.0, row.wait))
 
 
 def _held(job_id: Any, lease_token: Any) -> ColumnElement[bool]:

@@ -134,6 +134,14 @@ def _key_on_retry() -> Any:
     return select(jobs.c.id).where(jobs.c.idempotency_key.is_not(None), ~_is_original)
 
 
+def _over_the_limit() -> Any:
+    running = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING)
+    limit = func.coalesce(func.max(jobs.c.concurrency_limit), 1)
+    keys = select(jobs.c.concurrency_key).where(running, jobs.c.concurrency_key.is_not(None))
+    over = keys.group_by(jobs.c.concurrency_key).having(func.count() > limit)
+    return select(jobs.c.id).where(running, jobs.c.concurrency_key.in_(over))
+
+
 def _replays() -> Any:
     # Every circle has a replay that is older than what it replays.
     wrong = exists().where(
@@ -178,6 +186,7 @@ INVARIANTS: tuple[tuple[int, str, Callable[[], Any]], ...] = (
     (9, "a chain has never more than max_attempts policy attempts", _too_many_attempts),
     (10, "an idempotency key is owned by one chain", _shared_key),
     (10, "a retry carries no idempotency key", _key_on_retry),
+    (11, "no more jobs of a concurrency key run than the largest limit among them", _over_the_limit),
     (12, "a replay points at an ended chain, or at one deleted since", _replays),
     (13, "one Celery task id has at most one live chain", _one_chain),
     (13, "ended_at is set exactly on the original of an ended chain", _ended),

@@ -137,7 +137,8 @@ def _live(which: Filter) -> list[Select[Any]]:
     query = select(jobs.c.original_id).where(jobs.c.finished_at.is_(None))
     of_live, of_unsent = (jobs.c.queue, jobs.c.sent_at), (jobs.c.queue, jobs.c.scheduled_at)
     if Status.PROCESSING in which.states:  # without what waits in SQL for its time
-        unsent = query.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at(), jobs.c.task.is_not(None))
+        due = (jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at(), jobs.c.task.is_not(None))
+        unsent = query.where(*due, jobs.c.waits_for.is_(None))
         outside = query.where(jobs.c.claimed_by.is_not(None)).order_by(jobs.c.queue)
         return [query.where(jobs.c.sent_at.is_not(None)).order_by(*of_live), unsent.order_by(*of_unsent), outside]
     live = {Status.PENDING, FinalStatus.RETRYING} & which.states or which.ended is False

@@ -6,26 +6,25 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, func, literal, select, update
+from sqlalchemy import and_, case, func, select, update
 
 from celery_jobs.ids import new_id
 from celery_jobs.states import Status
-from celery_jobs.store.attempts import ready
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now, seconds_until
-from celery_jobs.store.new_rows import is_paused
-from celery_jobs.store.planning import in_order
+from celery_jobs.store.pulls import take
 from celery_jobs.store.rows import Claim
-from celery_jobs.store.sends import unexpired, waiting
 from celery_jobs.store.tables import jobs, messages
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Row, Select
     from sqlalchemy.engine import Connection
 
     from celery_jobs.store.db import Database
+    from celery_jobs.store.limits import Limit
 
 __all__ = ["CLAIMED", "Standing", "claim", "keep", "leases_run_out", "standing"]
 
@@ -34,8 +33,6 @@ CLAIMED = (
     *("created_at", "scheduled_at", "started_at", "lease_expires_at"),
 )
 """Columns of a job that its worker is given, beside the body of its message."""
-
-_pulled = and_(jobs.c.task.is_(None), jobs.c.finished_at.is_(None))
 
 
 def leases_run_out(db: Database, queue: str, limit: int) -> list[tuple[str, str]]:
@@ -51,49 +48,27 @@ def leases_run_out(db: Database, queue: str, limit: int) -> list[tuple[str, str]
         return [(row.id, row.lease_token) for row in connection.execute(_in_order(query).limit(limit))]
 
 
-def claim(db: Database, queue: str, worker_id: str, limit: int, lease: float) -> list[Row[Any]]:
+def claim(
+    db: Database, queue: str, worker_id: str, limit: int, lease: float, limits: Sequence[Limit] = ()
+) -> tuple[list[Row[Any]], list[Limit]]:
     """pending -> processing for at most `limit` due jobs of a queue, each for `lease` seconds; `CLAIMED` and `body`.
 
-    In the order of priority, due time and id; what another is claiming at this moment is passed over. A repetition
-    after a lost reply finds its own claims.
+    In the order of priority, due time and id; what another is claiming at this moment is passed over. Not more than
+    the queue's `limits` have room for; what its key has no room for waits from now on, and those keys' limits are given
+    too. A repetition after a lost reply finds its own claims.
     """
     token, tries = new_id(), count()
     values = {"status": Status.PROCESSING, "claimed_by": worker_id, "lease_token": token, "lease_duration": lease}
     values.update(started_at=now(), lease_expires_at=now(lease))
 
-    def transition(connection: Connection) -> list[Row[Any]]:
-        if next(tries) == 0 or not _claimed(queue, token, connection):
-            _take(queue, limit, values, connection)
-        return _claimed(queue, token, connection)
+    def transition(connection: Connection) -> tuple[list[Row[Any]], list[Limit]]:
+        found = _claimed(queue, token, connection) if next(tries) > 0 else []
+        if found:
+            return found, []
+        full = take(connection, queue, limit, values, limits)
+        return _claimed(queue, token, connection), full
 
     return db.run(transition, point="claim")
-
-
-def _take(queue: str, limit: int, values: dict[str, Any], connection: Connection) -> None:
-    """Priority by priority from the highest, so that an index gives what is due of each however much is not."""
-    in_order(connection)
-    ids: list[str] = []
-    priority = None
-    while len(ids) < limit:
-        priority = connection.execute(_highest(queue, below=priority)).scalar()
-        if priority is None:
-            break
-        chosen = _due(queue, priority).limit(limit - len(ids)).with_for_update(skip_locked=True, of=jobs)
-        ids += connection.execute(chosen).scalars()
-    if ids:
-        connection.execute(update(jobs).where(jobs.c.id.in_(ids), jobs.c.task.is_(None), ready()).values(values))
-
-
-def _highest(queue: str, below: int | None) -> Select[Any]:
-    query = select(jobs.c.priority).where(_pulled, jobs.c.queue == queue).order_by(jobs.c.priority.desc()).limit(1)
-    return query if below is None else query.where(jobs.c.priority < below)
-
-
-def _due(queue: str, priority: int) -> Select[Any]:
-    of_these = (_pulled, jobs.c.queue == queue, jobs.c.priority == priority, jobs.c.scheduled_at <= asked_at())
-    unpaused = ~is_paused(literal(queue), asked_at)
-    claimable = (waiting, unexpired, unpaused, jobs.c.cancel_requested_at.is_(None))
-    return select(jobs.c.id).where(*of_these, *claimable).order_by(jobs.c.scheduled_at, jobs.c.id)
 
 
 def _claimed(queue: str, token: str, connection: Connection) -> list[Row[Any]]:

@@ -91,7 +91,10 @@ _older_updates = text(
     "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND ((state = 'active' AND query_start <= :moment AND query ILIKE 'update jobs%')"
     # An outside worker's claim is a transaction, which has written; a caller's own that has enqueued claims nothing.
-    " OR (backend_xid IS NOT NULL AND xact_start <= :moment AND query ILIKE '%jobs%' AND query NOT ILIKE 'insert%')))"
+    # So is one of a job with limits, whose last statement notes its place or its start.
+    " OR (backend_xid IS NOT NULL AND xact_start <= :moment"
+    " AND (query ILIKE '%jobs%' AND query NOT ILIKE 'insert%'"
+    " OR query ILIKE '%into places%' OR query ILIKE '%into starts%'))))"
 ).bindparams(bindparam("moment", type_=Timestamp))
 
 

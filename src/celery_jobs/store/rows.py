@@ -118,6 +118,8 @@ class Claim:
     started_at: datetime = field(compare=False)
     """A repetition after a lost reply is the same claim."""
     tags: list[str] | dict[str, Any] | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,8 @@ class Job:
     replaced_by: str | None = None
     resolved_by: str | None = None
     untold_at: datetime | None = None
+    waits_for: str | None = None
+    """The limit that it waits for: `key:` and a concurrency key, `queue:` or `rate:` and a queue."""
     claimed_by: str | None = None
     """The outside worker that claimed it, by the name that it has given itself."""
 

@@ -16,14 +16,15 @@ from celery_jobs.store.among import among, has_arrays, of_chains
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
-from celery_jobs.store.planning import by_index
+from celery_jobs.store.planning import by_index, in_order
 from celery_jobs.store.queue_names import queue_names
+from celery_jobs.store.ranks import due_by_rank, priorities, rank_of
 from celery_jobs.store.reads import MESSAGE
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from sqlalchemy import Select
@@ -35,15 +36,18 @@ __all__ = [
     "expired",
     "fetch",
     "fire",
+    "give_marked",
     "hold",
     "in_broker",
     "late_queues",
+    "mark_sent",
     "mark_unsent",
     "of_celery",
     "overdue_queues",
     "take_due",
     "take_now",
     "take_overdue",
+    "to_send",
     "unexpired",
     "unsent_queues",
     "waiting",
@@ -56,31 +60,47 @@ LONGEST_WAIT = 900.0
 waiting = and_(jobs.c.finished_at.is_(None), jobs.c.status == Status.PENDING)
 of_celery = jobs.c.task.is_not(None)
 """What has no task is never sent: outside workers claim it (semantics.md section 10)."""
+to_send = (jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None), of_celery, jobs.c.waits_for.is_(None))
+"""Held in SQL, and to be sent when it is due. What waits for a limit is sent when its turn has come (`limits`)."""
 unexpired = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > asked_at())
 
 
 def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoing]:
     """Mark as sent, and give, at most `limit` jobs of a queue that fall due within `ahead` seconds.
 
-    Row locks let several promoters share the work; a paused queue gives none.
+    What is due by priority, due time and id; what is not yet, if there is room for more, by due time. Row locks let
+    several promoters share the work; a paused queue gives none.
     """
-    due = (
-        select(jobs.c.id)
-        .where(jobs.c.queue == queue, jobs.c.sent_at.is_(None), waiting, unexpired, of_celery)
-        .where(jobs.c.scheduled_at <= asked_at(ahead), ~is_paused(literal(queue), asked_at))
-        .order_by(jobs.c.scheduled_at)
-        .limit(limit)
-    )
-    return db.run(partial(_take, due, {}), point="take")
+
+    def choose(connection: Connection) -> list[str]:
+        in_order(connection)
+        due = due_by_rank(connection, queue, to_send, _sendable(queue), limit)
+        coming = _coming(connection, queue, ahead, limit - len(due)) if ahead > 0 and len(due) < limit else []
+        return [row.id for row in (*due, *coming)]
+
+    return db.run(partial(_take, choose, {}), point="take")
+
+
+def _sendable(queue: str) -> tuple[Any, ...]:
+    return waiting, unexpired, ~is_paused(literal(queue), asked_at)
+
+
+def _coming(connection: Connection, queue: str, ahead: float, limit: int) -> list[Any]:
+    """What falls due within `ahead` seconds, the first of it of all priorities."""
+    found: list[Any] = []
+    for priority in priorities(connection, queue, to_send):
+        soon = (jobs.c.scheduled_at > asked_at(), jobs.c.scheduled_at <= asked_at(ahead))
+        query = select(jobs.c.id, jobs.c.priority, jobs.c.scheduled_at).where(jobs.c.priority == priority, *soon)
+        query = query.where(jobs.c.queue == queue, *to_send, *_sendable(queue)).order_by(jobs.c.scheduled_at)
+        found += connection.execute(query.limit(limit).with_for_update(skip_locked=True, of=jobs)).all()
+    return sorted(found, key=lambda row: (row.scheduled_at, rank_of(row)))[:limit]
 
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
     """Mark as sent, and give, those of the jobs that are pending, unsent and not of a paused queue."""
     unpaused = ~is_paused(jobs.c.queue, asked_at)
-    chosen = select(jobs.c.id).where(
-        jobs.c.id.in_(job_ids), jobs.c.sent_at.is_(None), waiting, unexpired, of_celery, unpaused
-    )
-    return db.run(partial(_take, chosen, {}), point="take")
+    chosen = select(jobs.c.id).where(jobs.c.id.in_(job_ids), *to_send, waiting, unexpired, unpaused)
+    return db.run(partial(_take, _locked(chosen), {}), point="take")
 
 
 def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: int) -> list[Outgoing]:
@@ -97,7 +117,7 @@ def take_overdue(db: Database, queue: str, after: float, max_sends: int, limit: 
         .order_by(jobs.c.sent_at)
         .limit(limit)
     )
-    return db.run(partial(_take, overdue, {}), point="take")
+    return db.run(partial(_take, _locked(overdue), {}), point="take")
 
 
 def _latest(after: float) -> ColumnElement[datetime]:
@@ -110,31 +130,40 @@ def _latest(after: float) -> ColumnElement[datetime]:
     return case(*((sent, asked_at(-wait)) for sent, wait in waits), else_=asked_at(-LONGEST_WAIT))
 
 
-def _take(chosen: Any, mine: dict[str, datetime], connection: Connection) -> list[Outgoing]:
+def _locked(chosen: Any) -> Callable[[Connection], Sequence[str]]:
+    return lambda connection: connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).scalars().all()
+
+
+def _take(
+    choose: Callable[[Connection], Sequence[str]], mine: dict[str, datetime], connection: Connection
+) -> list[Outgoing]:
     """Mark as sent, and give, what is chosen. A repetition after a lost reply finds what it took, by `sent_at`."""
-    ids = _still_taken(connection, mine) if mine else []
-    if not ids:
+    taken = give_marked(connection, mine)
+    if not taken:
         mine.clear()
-        mine.update(_mark_sent(connection, chosen))
-    rows = connection.execute(
-        _outgoing.where(among(jobs.c.id, ids or mine, has_arrays(connection))).order_by(jobs.c.scheduled_at)
-    )
-    return [_read(row) for row in rows]
+        mine.update(mark_sent(connection, choose(connection), waiting))
+        taken = give_marked(connection, mine)
+    return taken
 
 
-def _still_taken(connection: Connection, mine: dict[str, datetime]) -> list[str]:
-    rows = connection.execute(select(jobs.c.id, jobs.c.sent_at).where(jobs.c.id.in_(mine), waiting))
-    return [row.id for row in rows if row.sent_at == mine[row.id]]
+def give_marked(connection: Connection, marked: dict[str, datetime]) -> list[Outgoing]:
+    """What is still marked as sent at these moments, in the order in which it is to start."""
+    if not marked:
+        return []
+    rows = connection.execute(_outgoing.where(among(jobs.c.id, marked, has_arrays(connection)), waiting)).all()
+    return [_read(row) for row in sorted(rows, key=rank_of) if row.sent_at == marked[row.id]]
 
 
-def _mark_sent(connection: Connection, chosen: Any) -> dict[str, datetime]:
-    locked = connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).scalars().all()
-    if not locked:
+def mark_sent(
+    connection: Connection, job_ids: Sequence[str], *still: ColumnElement[bool], after: float = 0
+) -> dict[str, datetime]:
+    """Mark jobs as sent, or as to arrive `after` seconds, where they are `still` so; when, by id."""
+    if not job_ids:
         return {}
     taken: Any = connection.execute(
         update(jobs)
-        .where(among(jobs.c.id, locked, has_arrays(connection)), waiting)
-        .values(sent_at=now(), send_count=jobs.c.send_count + 1)
+        .where(among(jobs.c.id, job_ids, has_arrays(connection)), *still)
+        .values(sent_at=now(after), send_count=jobs.c.send_count + 1)
         .returning(jobs.c.id, jobs.c.sent_at)
     )
     return dict(taken.all())
@@ -149,16 +178,28 @@ def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
         return [_read(row) for row in rows]
 
 
+def _arrives_at() -> ColumnElement[Any]:
+    """When a message is to be worked on: when its job is due, or its turn comes, which is when it counts as sent."""
+    return case((jobs.c.sent_at > now(), jobs.c.sent_at), else_=due_at())
+
+
 _OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority")
 _outgoing = (
-    select(*(jobs.c[name] for name in _OF_JOB), due_at(), jobs.c.sent_at, jobs.c.expires_at, *MESSAGE)
+    select(
+        *(jobs.c[name] for name in _OF_JOB),
+        _arrives_at(),
+        jobs.c.sent_at,
+        jobs.c.expires_at,
+        *MESSAGE,
+        jobs.c.scheduled_at,
+    )
     .select_from(jobs)
     .join(messages, messages.c.id == jobs.c.message_id)
 )
 
 
 def _read(row: Any) -> Outgoing:
-    id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents = row
+    id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents, _ = row
     return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at)
 
 
@@ -178,7 +219,8 @@ def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:
 def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outgoing]]:
     """Make what waits in these chains due now; the originals of those, and what is to be sent for it.
 
-    What is on its way and due already is not sent again, what is in a paused queue not before its end.
+    What is on its way and due already is not sent again, what is in a paused queue not before its end, what waits for
+    a limit when its turn has come.
     """
 
     taken: dict[str, datetime] = {}
@@ -189,19 +231,19 @@ def fire(db: Database, original_ids: Sequence[str]) -> tuple[set[str], list[Outg
         found = connection.execute(chosen.with_for_update(skip_locked=True, of=jobs)).all()
         ids = [row.id for row in found]
         ahead = or_(jobs.c.sent_at.is_(None), jobs.c.scheduled_at > now())
-        due = update(jobs).where(jobs.c.id.in_(ids), waiting, ahead)
+        due = update(jobs).where(jobs.c.id.in_(ids), waiting, ahead, jobs.c.waits_for.is_(None))
         held = connection.execute(due.values(scheduled_at=now(), sent_at=None).returning(jobs.c.id)).all()
         sent = select(jobs.c.id).where(jobs.c.id.in_([row.id for row in held]), of_celery, ~is_paused(jobs.c.queue))
-        return {row.original_id for row in found}, _take(sent, taken, connection)
+        return {row.original_id for row in found}, _take(_locked(sent), taken, connection)
 
     return db.run(transition)
 
 
 def hold(db: Database, job_id: str) -> bool:
-    """Mark a pending job unsent: its message came too early, or its queue is paused."""
+    """Mark a pending job unsent: its message came too early, or its queue is paused. Any limit is asked anew then."""
 
     def transition(connection: Connection) -> bool:
-        done = connection.execute(update(jobs).where(jobs.c.id == job_id, waiting).values(sent_at=None))
+        done = connection.execute(update(jobs).where(jobs.c.id == job_id, waiting).values(sent_at=None, waits_for=None))
         return done.rowcount == 1
 
     return db.persist(transition)
@@ -209,7 +251,7 @@ def hold(db: Database, job_id: str) -> bool:
 
 def unsent_queues(db: Database) -> list[str]:
     """Names of the queues that hold jobs in SQL which are to be sent."""
-    names = queue_names(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None), of_celery)
+    names = queue_names(*to_send)
     return _listed(db, select(names.c.name))
 
 

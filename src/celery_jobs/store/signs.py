@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, or_
+from sqlalchemy import exists, or_, select
 
 from celery_jobs.store.clock import asked_at
-from celery_jobs.store.sends import late_queues, of_celery, waiting
-from celery_jobs.store.tables import jobs, workers
+from celery_jobs.store.sends import late_queues, to_send, waiting
+from celery_jobs.store.tables import jobs, limited, workers
 from celery_jobs.store.workers import leaseless
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ __all__ = ["lost", "to_repair", "unsent"]
 
 
 def unsent() -> ColumnElement[bool]:
-    """Some job is held in SQL that is to be sent."""
-    return exists().where(jobs.c.sent_at.is_(None), jobs.c.finished_at.is_(None), of_celery)
+    """Some job is held in SQL that is to be sent, or waits for a limit."""
+    return or_(exists().where(*to_send), select(jobs.c.id).where(limited).exists())
 
 
 def to_repair(after: float) -> ColumnElement[bool]:

@@ -28,10 +28,12 @@ __all__ = [
     "jobs",
     "messages",
     "metadata",
+    "places",
     "queues",
     "responses",
     "schedules",
     "services",
+    "starts",
     "tagged",
     "ticks",
     "to_be_killed",
@@ -69,10 +71,16 @@ to_be_killed = text("terminate_requested_at IS NOT NULL AND finished_at IS NULL"
 
 expiring = text("expires_at IS NOT NULL AND finished_at IS NULL")
 dead = text("dead_lettered_at IS NOT NULL")
+ended = text("ended_at IS NOT NULL")
+live = text("finished_at IS NULL")
+retried = text("attempt_number > 1")
+untold = text("untold_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
-held = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL")
-pulled = text("task IS NULL AND finished_at IS NULL")
 unpaused = text("paused_at IS NULL")
+to_send = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL AND waits_for IS NULL")
+to_pull = text("task IS NULL AND finished_at IS NULL AND waits_for IS NULL")
+limited = text("waits_for IS NOT NULL AND sent_at IS NULL AND finished_at IS NULL")
+woken = text("waits_for IS NOT NULL AND sent_at IS NOT NULL AND finished_at IS NULL")
 leased = text("claimed_by IS NOT NULL AND finished_at IS NULL")
 
 jobs = Table(
@@ -143,43 +151,30 @@ jobs = Table(
     Column("untold_at", Timestamp),
     Column("claimed_by", Text),
     Column("lease_duration", Float),
+    Column("waits_for", Text),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
+    Index("jobs_attempts", "original_id", "attempt_number", postgresql_where=retried, sqlite_where=retried),
+    Index("jobs_to_send", "queue", "priority", "scheduled_at", "id", postgresql_where=to_send, sqlite_where=to_send),
+    Index("jobs_to_pull", "queue", "priority", "scheduled_at", "id", postgresql_where=to_pull, sqlite_where=to_pull),
     Index(
-        "jobs_attempts",
-        "original_id",
-        "attempt_number",
-        postgresql_where=text("attempt_number > 1"),
-        sqlite_where=text("attempt_number > 1"),
+        "jobs_limited",
+        "waits_for",
+        text("priority DESC"),
+        "scheduled_at",
+        "id",
+        postgresql_where=limited,
+        sqlite_where=limited,
     ),
-    Index("jobs_held", "queue", "scheduled_at", postgresql_where=held, sqlite_where=held),
-    Index("jobs_pulled", "queue", "priority", "scheduled_at", "id", postgresql_where=pulled, sqlite_where=pulled),
+    Index("jobs_woken", "waits_for", "sent_at", postgresql_where=woken, sqlite_where=woken),
     Index("jobs_leased", "queue", postgresql_where=leased, sqlite_where=leased),
-    Index(
-        "jobs_live",
-        "queue",
-        "sent_at",
-        postgresql_where=text("finished_at IS NULL"),
-        sqlite_where=text("finished_at IS NULL"),
-    ),
+    Index("jobs_live", "queue", "sent_at", postgresql_where=live, sqlite_where=live),
     Index("jobs_expiring", "expires_at", postgresql_where=expiring, sqlite_where=expiring),
     Index("jobs_terminating", "id", postgresql_where=to_be_killed, sqlite_where=to_be_killed),
-    Index(
-        "jobs_dead",
-        "dead_lettered_at",
-        "id",
-        postgresql_where=dead,
-        sqlite_where=dead,
-    ),
+    Index("jobs_dead", "dead_lettered_at", "id", postgresql_where=dead, sqlite_where=dead),
     Index("jobs_letters", "id", postgresql_where=dead, sqlite_where=dead),
     Index("jobs_letters_of", "queue", "id", postgresql_where=dead, sqlite_where=dead),
     Index("jobs_replays", "replay_of", postgresql_where=is_replay, sqlite_where=is_replay),
-    Index(
-        "jobs_unalerted",
-        "queue",
-        "dead_lettered_at",
-        postgresql_where=unalerted,
-        sqlite_where=unalerted,
-    ),
+    Index("jobs_unalerted", "queue", "dead_lettered_at", postgresql_where=unalerted, sqlite_where=unalerted),
     Index(
         "jobs_idempotency",
         "idempotency_scope",
@@ -188,19 +183,8 @@ jobs = Table(
         postgresql_where=text("idempotency_key IS NOT NULL"),
         sqlite_where=text("idempotency_key IS NOT NULL"),
     ),
-    Index(
-        "jobs_ended",
-        "ended_at",
-        "id",
-        postgresql_where=text("ended_at IS NOT NULL"),
-        sqlite_where=text("ended_at IS NOT NULL"),
-    ),
-    Index(
-        "jobs_untold",
-        "untold_at",
-        postgresql_where=text("untold_at IS NOT NULL"),
-        sqlite_where=text("untold_at IS NOT NULL"),
-    ),
+    Index("jobs_ended", "ended_at", "id", postgresql_where=ended, sqlite_where=ended),
+    Index("jobs_untold", "untold_at", postgresql_where=untold, sqlite_where=untold),
     Index("jobs_callbacks", "callback_at", postgresql_where=unsent_callback, sqlite_where=unsent_callback),
     # SQLite has no index of what is inside JSON.
     Index("jobs_tags", "tags", postgresql_using="gin", postgresql_where=tagged).ddl_if(dialect="postgresql"),
@@ -219,7 +203,6 @@ responses = Table(
     Column("truncated", Boolean, nullable=False),
 )
 
-
 queues = Table(
     "queues",
     metadata,
@@ -229,6 +212,27 @@ queues = Table(
     Column("paused_by", Text),
     Column("paused_reason", Text),
 )
+
+places = Table(
+    "places",
+    metadata,
+    Column("limit_name", Text, primary_key=True),
+    Column("job_id", Id, primary_key=True),
+    Column("lease_token", Id),
+)
+"""Who runs under a limit, as long as the job runs with this token; without one, who has its turn and waits for more.
+
+Every end of a claim frees the places of it, whoever writes it: no row here says so.
+"""
+
+starts = Table(
+    "starts",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("started_at", Timestamp, primary_key=True),
+    Column("job_id", Id, primary_key=True),
+)
+"""What has started in a queue with a rate limit, as far back as its window."""
 
 alerts = Table(
     "alerts",

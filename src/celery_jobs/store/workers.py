@@ -165,7 +165,8 @@ def held(*columns: Any, where: Sequence[ColumnElement[bool]]) -> CompoundSelect[
     What was claimed unsent, by a message that was not to come any more, was due at least; or an outside worker has it.
     """
     claimed = select(*columns).where(jobs.c.finished_at.is_(None), jobs.c.status == Status.PROCESSING, *where)
-    unsent = claimed.where(jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at(), jobs.c.task.is_not(None))
+    due = (jobs.c.sent_at.is_(None), jobs.c.scheduled_at <= asked_at(), jobs.c.task.is_not(None))
+    unsent = claimed.where(*due, jobs.c.waits_for.is_(None))
     outside = claimed.where(jobs.c.claimed_by.is_not(None))
     return union_all(claimed.where(jobs.c.sent_at.is_not(None)), unsent, outside)
 

@@ -10,6 +10,7 @@ from celery.worker import state
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake_of
 from celery_jobs.sending import sender_of
 from celery_jobs.store import workers
 from celery_jobs.worker.request import JobRequest
@@ -67,6 +68,7 @@ class Heart:
             self._do_postponed()
             released = workers.forget(self.plugin.db, self.worker_id)
             sender_of(self.plugin).send_now(released)
+            wake_of(self.plugin, released)
         except Exception as error:
             # The reaper gives the jobs back when it finds this worker silent.
             emit(Kind.SERVICE_FAILED, service="worker's release", error=str(error))

@@ -170,9 +170,10 @@ class JobRequest(Request):  # type: ignore[misc]
 
     def _settle_now(self, act: Any) -> bool:
         from celery_jobs.adoption import adopted
+        from celery_jobs.worker.settling import settle
 
         self._job_id = self._job_id or adopted(self._plugin, self.id)
-        return bool(self._job_id and act())
+        return settle(self._plugin, self._job_id, act)
 
     def _note_end(self, original_id: str) -> bool:
         """Whether the end has been told: as cancelled, or where Celery heard that a retry waits while SQL was away."""

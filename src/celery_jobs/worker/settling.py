@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery_jobs.events import Kind, emit
+from celery_jobs.limits import wake_of
 from celery_jobs.sending import sender_of
 from celery_jobs.states import FinalStatus
 from celery_jobs.store import endings, reads, sends
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery_jobs.plugin import Plugin
 
-__all__ = ["expire", "lose", "release", "revoke"]
+__all__ = ["expire", "lose", "release", "revoke", "settle"]
+
+
+def settle(plugin: Plugin, job_id: str | None, act: Callable[[], object]) -> bool:
+    """Do one of these, and send whose turn it is then; whether SQL keeps the chain going."""
+    goes_on = bool(job_id and act())
+    wake_of(plugin, [job_id] if job_id else [])
+    return goes_on
 
 
 def lose(plugin: Plugin, job_id: str, lease_token: str) -> endings.Ended | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSIONS", "VERSION_TABLE", "current", "problem", "require", "require_beside", "upgrade"]
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every version of the schema, oldest first; one file each in `versions/`."""
 
 HEAD = VERSIONS[-1]
@@ -47,24 +47,41 @@ CONCURRENTLY = (
     ("0004", "jobs_letters_of", "jobs (queue, id) WHERE dead_lettered_at IS NOT NULL"),
     ("0004", "jobs_replays", "jobs (replay_of) WHERE replay_of IS NOT NULL"),
     ("0005", "jobs_tags", "jobs USING gin (tags) WHERE tags IS NOT NULL AND attempt_number = 1"),
-    (
-        "0006",
-        "jobs_held",
-        "jobs (queue, scheduled_at) WHERE sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL",
-    ),
-    ("0006", "jobs_pulled", "jobs (queue, priority, scheduled_at, id) WHERE task IS NULL AND finished_at IS NULL"),
     ("0006", "jobs_leased", "jobs (queue) WHERE claimed_by IS NOT NULL AND finished_at IS NULL"),
     ("0007", "jobs_terminating", "jobs (id) WHERE terminate_requested_at IS NOT NULL AND finished_at IS NULL"),
+    (
+        "0009",
+        "jobs_to_send",
+        "jobs (queue, priority, scheduled_at, id)"
+        " WHERE sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL AND waits_for IS NULL",
+    ),
+    (
+        "0009",
+        "jobs_to_pull",
+        "jobs (queue, priority, scheduled_at, id) WHERE task IS NULL AND finished_at IS NULL AND waits_for IS NULL",
+    ),
+    (
+        "0009",
+        "jobs_limited",
+        "jobs (waits_for, priority DESC, scheduled_at, id)"
+        " WHERE waits_for IS NOT NULL AND sent_at IS NULL AND finished_at IS NULL",
+    ),
+    (
+        "0009",
+        "jobs_woken",
+        "jobs (waits_for, sent_at) WHERE waits_for IS NOT NULL AND sent_at IS NOT NULL AND finished_at IS NULL",
+    ),
 )
 """Indexes that are built on PostgreSQL while everybody goes on writing, each with the version that has it."""
 
-REPLACED = (("0004", "jobs_open"), ("0006", "jobs_unsent"))
+REPLACED = (("0004", "jobs_open"), ("0006", "jobs_unsent"), ("0009", "jobs_held"), ("0009", "jobs_pulled"))
 """Indexes that those stand in for."""
 
 COLUMNS = {
     "0003": "alerted_at TIMESTAMP WITH TIME ZONE",
     "0006": "claimed_by TEXT",
     "0007": "terminate_requested_at TIMESTAMP WITH TIME ZONE",
+    "0009": "waits_for TEXT",
 }
 """Columns that they need, and that the version before has not."""
 

@@ -1,0 +1,53 @@
+"""Fifty claimers, and never more at once than a limit says: by the database's own times of starts and ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from celery_jobs.store import limited_claims, pauses
+from tests.limits.conftest import ON_SQLITE, overlap, rest
+
+if TYPE_CHECKING:
+    from tests.limits.conftest import Floor
+
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+CLAIMERS, FEWER = 50, 8
+
+
+def _run(floor: Floor, ids: list[str], claimers: int, queues: list[str], seconds: float = 0.004) -> list[object]:
+    floor.crowd(claimers, len(ids), queues, lambda: rest(seconds))
+    rows = [floor.job(job_id) for job_id in ids]
+    assert {row.status for row in rows} == {"completed"}
+    assert {(row.attempt_number, row.losses) for row in rows} == {(1, 0)}
+    assert {row.waits_for for row in rows} == {None}
+    assert pauses.running(floor.plugin.db, queues[0]) == 0
+    return list(rows)
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_fifty_claimers_never_run_more_of_a_key_than_its_limit(floor: Floor, limit: int) -> None:
+    floor.plugin.db.make_room(CLAIMERS + 5)
+    ids = floor.enqueue(60, concurrency_key="customer", concurrency_limit=limit)
+    rows = _run(floor, ids, CLAIMERS, ["celery"], 0.02 * limit)
+    assert overlap(rows) == limit
+    # One message of the enqueue, one when its turn comes, and few that come in vain.
+    assert floor.taken <= 3 * len(ids)
+
+
+@ON_SQLITE
+def test_claimers_never_run_more_of_a_key_than_its_limit_on_sqlite(floor: Floor) -> None:
+    ids = floor.enqueue(12, concurrency_key="customer", concurrency_limit=2)
+    assert overlap(_run(floor, ids, FEWER, ["celery"])) <= 2
+
+
+@ON_POSTGRESQL
+def test_without_the_lock_the_same_crowd_breaks_the_limit(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race is one: what holds the limit is the lock."""
+    monkeypatch.setattr(limited_claims, "lock", lambda *_: True)
+    floor.plugin.db.make_room(CLAIMERS + 5)
+    ids = floor.enqueue(60, concurrency_key="customer", concurrency_limit=1)
+    floor.crowd(CLAIMERS, len(ids), ["celery"], lambda: rest(0.02))
+    assert overlap([floor.job(job_id) for job_id in ids]) > 1
