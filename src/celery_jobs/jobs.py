@@ -11,6 +11,7 @@ from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
 from celery_jobs.errors import AmbiguousId, JobNotFound
+from celery_jobs.following import Following
 from celery_jobs.ids import parse_id
 from celery_jobs.keys import KeyVerbs
 from celery_jobs.outside import OutsideWorkers
@@ -45,7 +46,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Following):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in

@@ -21,9 +21,11 @@ from celery_jobs.store import (
     dead_letters,
     endings,
     enqueue,
+    following,
     health,
     invariants,
     looks,
+    news,
     outside,
     reads,
     sends,
@@ -156,6 +158,15 @@ QUERIES: dict[str, Query] = {
     "get": (lambda db: reads.attempts(db, OLD), CHAIN, 4),
     "find": (lambda db: reads.find_original(db, OLD), ONE, 1),
     "find by task id": (lambda db: reads.find_original(db, "order-7"), {"jobs_chain"}, 0),
+    # Followers.
+    "a followed run": (lambda db: following.read(db, OLD), CHAIN, 4),
+    "a mark": (lambda db: following.follow(db, OLD), CHAIN, 6),
+    "replays": (lambda db: following._replays(db, number(1)), {"jobs_replays"}, REPLAYS),
+    "news": (
+        lambda db: news.between(db, Filter(queue="q1"), NOW - timedelta(seconds=30), NOW),
+        {"jobs_pkey", "jobs_ended"},
+        60,
+    ),
     "find a beginning": (lambda db: reads.with_prefix(db, "0000", 5), ONE, LOOKED_AT),
 }
 

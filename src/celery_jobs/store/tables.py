@@ -173,6 +173,7 @@ jobs = Table(
     Column("untold_at", Timestamp),
     Column("claimed_by", Text),
     Column("lease_duration", Float),
+    Column("followed", Boolean, nullable=False, server_default=text("false")),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index(
         "jobs_attempts",
