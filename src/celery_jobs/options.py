@@ -21,6 +21,7 @@ NAMES = frozenset(
     [
         "idempotency_key",
         "idempotency_scope",
+        "idempotency_ttl",
         "callback_url",
         "tags",
         "concurrency_key",
@@ -39,6 +40,7 @@ NAMES = frozenset(
 
 _LEVEL = ("retry_policy", "retry_delays", "max_attempts", "max_retries")
 MAX_KEY_LENGTH = 255
+LONGEST_TTL = 366 * 86_400
 MAX_TAGS = 50
 
 
@@ -49,6 +51,7 @@ class JobOptions:
     level: Level = field(default_factory=Level)
     idempotency_key: str | None = None
     idempotency_scope: str | None = None
+    idempotency_ttl: float | None = None
     callback_url: str | None = None
     tags: list[str] | dict[str, Any] | None = None
     concurrency_key: str | None = None
@@ -74,6 +77,8 @@ def take_options(options: dict[str, Any]) -> JobOptions:
     given = {name: value for name, value in given.items() if value is not None}
     if "concurrency_limit" in given and "concurrency_key" not in given:
         raise InvalidJob("concurrency_limit", "needs a concurrency_key")
+    if "idempotency_ttl" in given and "idempotency_key" not in given:
+        raise InvalidJob("idempotency_ttl", "needs an idempotency_key")
     level = _level({name: given.pop(name) for name in _LEVEL if name in given})
     scheduled_at = _scheduled_at(given)
     checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
@@ -148,6 +153,14 @@ def _delay(name: str, value: Any) -> float:
     return float(value)
 
 
+def _ttl(name: str, value: Any) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TTL:
+        raise InvalidJob(name, f"a number of seconds above 0, {LONGEST_TTL:,} at most, is expected, not {value!r}")
+    return float(value)
+
+
 def _key(name: str, value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or not _storable(value):
         raise InvalidJob(name, f"a text of 1 to {MAX_KEY_LENGTH} characters is expected, not {value!r}")
@@ -207,6 +220,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "session": lambda name, value: value,  # judged where it is joined
     "idempotency_key": _key,
     "idempotency_scope": _key,
+    "idempotency_ttl": _ttl,
     "callback_url": _url,
     "tags": _tags,
     "concurrency_key": _key,

@@ -26,7 +26,15 @@ __all__ = ["enqueue", "require_pull"]
 _KNOWN = frozenset(
     [
         *("delay", "scheduled_at", "run_at", "expires", "priority", "tags", "callback_url", "session"),
-        *("idempotency_key", "idempotency_scope", "max_attempts", "max_retries", "retry_delays", "retry_policy"),
+        *(
+            "idempotency_key",
+            "idempotency_scope",
+            "idempotency_ttl",
+            "max_attempts",
+            "max_retries",
+            "retry_delays",
+            "retry_policy",
+        ),
     ]
 )
 
@@ -81,6 +89,7 @@ def _make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) ->
         "tags": options.tags,
         "idempotency_scope": (options.idempotency_scope or queue) if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
+        "idempotency_ttl": options.idempotency_ttl,
         "callback_url": options.callback_url,
     }
     return NewJob(**values, **_expiry(given.get("expires"))), options.session

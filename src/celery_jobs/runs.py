@@ -56,6 +56,7 @@ class Run:
     has_pending_retry: bool
     losses: int
     idempotency_key: str | None
+    key_expires_at: datetime | None
     concurrency_key: str | None
     callback_url: str | None
     replay_of: str | None

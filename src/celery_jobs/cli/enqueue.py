@@ -48,6 +48,7 @@ _JOB = (
     click.option("--delay", type=DURATION, help="Run it so much later: 90, 30m, 2h; a day at most."),
     click.option("--at", "scheduled_at", type=MOMENT, help="Run it then: 2026-04-10T12:00Z."),
     click.option("--key", "idempotency_key", help="Idempotency key: a second enqueue with it finds the first job."),
+    click.option("--key-ttl", "idempotency_ttl", type=DURATION, help="After that time the key is free again: 30m, 7d."),
     click.option("--priority", type=int, help="Higher first; 0 where nothing is said."),
     click.option("--tag", "tags", multiple=True, callback=_tags, help="A tag, or k=v; may be given again."),
     click.option("--max-attempts", type=int, help="Attempts at most, the first included."),

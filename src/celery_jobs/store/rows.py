@@ -31,7 +31,7 @@ class Message:
 class NewJob:
     """The first attempt of a chain, to be stored. `delay` (seconds from now) or `scheduled_at`, or neither.
 
-    `expires_at`, or `expires_in` (seconds from now), or neither.
+    `expires_at`, or `expires_in` (seconds from now), or neither; so of its key `key_expires_at` and `idempotency_ttl`.
     """
 
     id: str
@@ -54,6 +54,8 @@ class NewJob:
     tags: list[str] | dict[str, Any] | None = None
     idempotency_scope: str | None = None
     idempotency_key: str | None = None
+    idempotency_ttl: float | None = None
+    key_expires_at: datetime | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     callback_url: str | None = None
@@ -190,6 +192,7 @@ class Job:
     last_error_message: str | None = None
     idempotency_scope: str | None = None
     idempotency_key: str | None = None
+    key_expires_at: datetime | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     callback_url: str | None = None

@@ -174,6 +174,7 @@ jobs = Table(
     Column("claimed_by", Text),
     Column("lease_duration", Float),
     Column("followed", Boolean, nullable=False, server_default=text("false")),
+    Column("key_expires_at", Timestamp),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index(
         "jobs_attempts",
