@@ -22,6 +22,7 @@ NAMES = frozenset(
         "idempotency_key",
         "idempotency_scope",
         "idempotency_ttl",
+        "on_conflict",
         "callback_url",
         "tags",
         "concurrency_key",
@@ -40,6 +41,7 @@ NAMES = frozenset(
 
 _LEVEL = ("retry_policy", "retry_delays", "max_attempts", "max_retries")
 MAX_KEY_LENGTH = 255
+CONFLICTS = ("return", "replace")
 LONGEST_TTL = 366 * 86_400
 MAX_TAGS = 50
 
@@ -52,6 +54,7 @@ class JobOptions:
     idempotency_key: str | None = None
     idempotency_scope: str | None = None
     idempotency_ttl: float | None = None
+    on_conflict: str = "return"
     callback_url: str | None = None
     tags: list[str] | dict[str, Any] | None = None
     concurrency_key: str | None = None
@@ -77,8 +80,9 @@ def take_options(options: dict[str, Any]) -> JobOptions:
     given = {name: value for name, value in given.items() if value is not None}
     if "concurrency_limit" in given and "concurrency_key" not in given:
         raise InvalidJob("concurrency_limit", "needs a concurrency_key")
-    if "idempotency_ttl" in given and "idempotency_key" not in given:
-        raise InvalidJob("idempotency_ttl", "needs an idempotency_key")
+    for name in ("idempotency_ttl", "on_conflict"):
+        if name in given and "idempotency_key" not in given:
+            raise InvalidJob(name, "needs an idempotency_key")
     level = _level({name: given.pop(name) for name in _LEVEL if name in given})
     scheduled_at = _scheduled_at(given)
     checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
@@ -161,6 +165,12 @@ def _ttl(name: str, value: Any) -> float:
     return float(value)
 
 
+def _conflict(name: str, value: Any) -> str:
+    if value not in CONFLICTS:
+        raise InvalidJob(name, f"one of {', '.join(CONFLICTS)} is expected, not {value!r}")
+    return str(value)
+
+
 def _key(name: str, value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or not _storable(value):
         raise InvalidJob(name, f"a text of 1 to {MAX_KEY_LENGTH} characters is expected, not {value!r}")
@@ -221,6 +231,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "idempotency_key": _key,
     "idempotency_scope": _key,
     "idempotency_ttl": _ttl,
+    "on_conflict": _conflict,
     "callback_url": _url,
     "tags": _tags,
     "concurrency_key": _key,

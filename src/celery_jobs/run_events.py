@@ -22,6 +22,7 @@ __all__ = ["DETAILS", "Entry", "RunEvent", "as_deleted", "as_event", "happened"]
 
 DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.ENQUEUED: ("scheduled_at", "replay_of"),
+    Kind.REPLACED: ("edition", "scheduled_at"),
     Kind.STARTED: ("losses",),
     Kind.RETRIED: ("next_job_id", "scheduled_at", "reason", "error", "duration_ms"),
     Kind.COMPLETED: ("final_status", "duration_ms"),
@@ -35,8 +36,11 @@ DETAILS: dict[Kind, tuple[str, ...]] = {
     Kind.PURGED: (),
     Kind.DELETED: (),
 }
-"""What an event of a run has beside its job, by kind; `scheduled_at` a moment, `losses`, `duration_ms`, `status` (of
-HTTP) and `tries` numbers, the others texts; None where there is none. `error` is masked as `jobs_redact` says."""
+"""What an event of a run has beside its job, by kind: `scheduled_at` a moment; `edition`, `losses`, `duration_ms`,
+`status` (of HTTP) and `tries` numbers; the others texts; None where there is none.
+
+`error` is masked as `jobs_redact` says.
+"""
 
 ENDS = {
     FinalStatus.SUCCESS: Kind.COMPLETED,
@@ -108,6 +112,9 @@ def _course(step: Step, chain: Chain, names: frozenset[str]) -> Iterator[Entry]:
     if number == 1:
         made = {"scheduled_at": step.scheduled_at, "replay_of": step.replay_of}
         yield Entry(_event(Kind.ENQUEUED, step.created_at, step, made), (1, MADE, 0))
+    if step.replaced_at is not None:
+        told = {"edition": step.edition, "scheduled_at": step.scheduled_at}
+        yield Entry(_event(Kind.REPLACED, step.replaced_at, step, told), (1, MADE, step.edition))
     if step.started_at is not None:
         # Of an attempt that was given back or lost, and begins anew, the time is another.
         place = (number, STARTED, microseconds(step.started_at))

@@ -29,6 +29,7 @@ LAYERS = (
     ("envelope", "payload"),
     ("logs", "task_events", "ahead", "stencils"),
     ("sending", "queue_depth"),
+    ("replaced",),
     ("recording", "batch", "arguments", "submission"),
     ("adoption",),
     ("telling",),

@@ -61,10 +61,7 @@ class Unclaimed:
     GONE = "gone"
     OURS = "ours"
     """Claimed with this very token before: by a pool process that has died, and whose request was put back."""
-    TAKEN = "taken"
-    EARLY = "early"
-    EXPIRED = "expired"
-    PAUSED = "paused"
+    TAKEN, EARLY, EXPIRED, PAUSED, REPLACED = "taken", "early", "expired", "paused", "replaced"
 
 
 def claim(
@@ -75,14 +72,16 @@ def claim(
     lease: float,
     patient: bool = False,
     durable: bool = True,
+    edition: int = 0,
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
+    `edition`: of the message; of another one, what it brings was replaced.
     A repetition after a lost reply finds its own claim. `patient`: wait while the database is away; not `durable`:
     do not wait for PostgreSQL's disk, from which a crash of the server within a second may take the claim back.
     """
     run = db.persist if patient else db.run
-    values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease}
+    values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease, "of_edition": edition}
     tries = count()
     statement = _win if durable or db.is_sqlite else _win_undurably
 
@@ -90,14 +89,16 @@ def claim(
         won = statement.first(connection, {**values, "again": next(tries) > 0})
         return None if won is None else Claim(**{name: won[name] for name in Claim.__slots__})
 
-    return run(win, point="claim", alone=True) or Unclaimed(*run(partial(_why_lost, job_id, lease_token)))
+    return run(win, point="claim", alone=True) or Unclaimed(*run(partial(_why_lost, job_id, lease_token, edition)))
 
 
 def _win_statement(is_sqlite: bool, *more: Any) -> Any:
     ours = and_(bindparam("again", type_=Boolean), jobs.c.status == Status.PROCESSING, jobs.c.lease_token == _token)
     return (
         update(jobs)
-        .where(jobs.c.id == _job, or_(ours, ready()))
+        .where(
+            jobs.c.id == _job, or_(ours, ready()), jobs.c.edition == bindparam("of_edition", type_=jobs.c.edition.type)
+        )
         .values(
             status=Status.PROCESSING,
             worker=bindparam("by", type_=jobs.c.worker.type),
@@ -132,11 +133,12 @@ def ready() -> ColumnElement[bool]:
     )
 
 
-def _why_lost(job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
+def _why_lost(job_id: str, lease_token: str, edition: int, connection: Connection) -> tuple[str, float]:
     row = connection.execute(
         select(
             jobs.c.status,
             jobs.c.lease_token,
+            jobs.c.edition,
             seconds_until(jobs.c.scheduled_at).label("wait"),
             and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
             jobs.c.cancel_requested_at.is_not(None).label("stopped"),
@@ -147,6 +149,8 @@ def _why_lost(job_id: str, lease_token: str, connection: Connection) -> tuple[st
         return Unclaimed.GONE, 0
     if row.status == Status.PROCESSING and row.lease_token == lease_token:
         return Unclaimed.OURS, 0
+    if row.edition != edition:
+        return Unclaimed.REPLACED, 0
     if row.status != Status.PENDING or row.stopped:
         return Unclaimed.TAKEN, 0
     if row.expired:

@@ -15,6 +15,7 @@ from celery_jobs.store.db import insert_into, now
 from celery_jobs.store.keys import RELEASED
 from celery_jobs.store.new_rows import MADE, row_values, values_of
 from celery_jobs.store.prepared import Prepared
+from celery_jobs.store.replacing import replace_waiting
 from celery_jobs.store.rows import Enqueued, Message, NewJob
 from celery_jobs.store.tables import jobs, messages
 
@@ -175,7 +176,7 @@ def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
     if new.idempotency_key is not None:
         owner = connection.execute(_owner_of_key(new)).first()
         if owner is not None and not owner.key_is_free:
-            return _found(new, owner)
+            return (new.replaces and replace_waiting(new, owner.id, connection)) or _found(new, owner)
         if owner is not None:
             connection.execute(_free_key(new))
             return 0

@@ -56,6 +56,8 @@ class Step:
     callback_error: str | None
     callback_tries: int
     callback_duration_ms: int | None
+    edition: int
+    replaced_at: datetime | None
     replay_of: str | None
     replayed_at: datetime | None
 

@@ -55,6 +55,8 @@ class NewJob:
     idempotency_scope: str | None = None
     idempotency_key: str | None = None
     idempotency_ttl: float | None = None
+    replaces: bool = False
+    """Whether it is to take the place of its key's owner, where that still waits."""
     key_expires_at: datetime | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
@@ -79,6 +81,8 @@ class Enqueued:
     expires_at: datetime | None = None
     deduplicated: bool = False
     payload_mismatch: bool = False
+    replaced: bool = False
+    """It was there and waited, and is now what was enqueued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class Outgoing:
     due_at: datetime | None
     sent_at: datetime
     expires_at: datetime | None
+    edition: int = 0
+    """How often it was replaced: its older messages claim nothing."""
 
     @property
     def wait(self) -> float:

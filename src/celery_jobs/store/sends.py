@@ -149,7 +149,7 @@ def fetch(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
         return [_read(row) for row in rows]
 
 
-_OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority")
+_OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority", "edition")
 _outgoing = (
     select(*(jobs.c[name] for name in _OF_JOB), due_at(), jobs.c.sent_at, jobs.c.expires_at, *MESSAGE)
     .select_from(jobs)
@@ -158,8 +158,8 @@ _outgoing = (
 
 
 def _read(row: Any) -> Outgoing:
-    id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents = row
-    return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at)
+    id, queue, task, task_id, retries, priority, edition, due, sent_at, expires_at, *contents = row
+    return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at, edition)
 
 
 def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:

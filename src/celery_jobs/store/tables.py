@@ -175,6 +175,8 @@ jobs = Table(
     Column("lease_duration", Float),
     Column("followed", Boolean, nullable=False, server_default=text("false")),
     Column("key_expires_at", Timestamp),
+    Column("edition", SmallInteger, nullable=False, server_default="0"),
+    Column("replaced_at", Timestamp),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index(
         "jobs_attempts",
