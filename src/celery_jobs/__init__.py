@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from celery_jobs.events import Event, subscribe, unsubscribe
     from celery_jobs.jobs import Jobs
     from celery_jobs.policy import Custom, Exponential, Fixed, Policy
+    from celery_jobs.run_events import RunEvent
     from celery_jobs.runs import EnqueueOutcome, Page, Run
     from celery_jobs.signing import verify_callback
     from celery_jobs.store.filters import Filter
@@ -119,6 +120,7 @@ _HOMES = {
         "Fixed",
         "Policy",
     ),
+    "run_events": ("RunEvent",),
     "runs": (
         "EnqueueOutcome",
         "Page",
@@ -177,6 +179,7 @@ __all__ = [
     "Progress",
     "RetryAfter",
     "Run",
+    "RunEvent",
     "Schedule",
     "ScheduleNotFound",
     "SchemaOutdated",

@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_jobs.errors import StoreUnavailable
 from celery_jobs.events import Kind, emit
+from celery_jobs.replaced import send_replaced, tell_replaced
 from celery_jobs.sending import sender_of
 
 if TYPE_CHECKING:
@@ -121,19 +122,22 @@ class Batch:
 
     def _announce(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         for entry, enqueued in zip(gathered, made, strict=True):
-            if not enqueued.deduplicated:
+            if enqueued.replaced:
+                tell_replaced(entry.job, enqueued)
+            elif not enqueued.deduplicated:
                 emit(Kind.ENQUEUED, entry.job, attempt_number=1)
 
     def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         sender = sender_of(self.plugin)
         pairs = list(zip(gathered, made, strict=True))
-        due = [(entry, enqueued) for entry, enqueued in pairs if enqueued.sent_at is not None]
+        due = [(entry, one) for entry, one in pairs if one.sent_at is not None and not one.replaced]
         sender.announce(outgoing(entry.job, enqueued) for entry, enqueued in pairs if not enqueued.deduplicated)
         awaited = next((entry.job.task_id for entry, _ in due if entry.wants_result), None)
         if awaited is not None and not sender.announce_result(awaited):
             sender.note_unsent([enqueued for _, enqueued in due])
         else:
             sender.send(outgoing(entry.job, enqueued) for entry, enqueued in due)
+        send_replaced(self.plugin, made)
 
 
 def _settle(gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:

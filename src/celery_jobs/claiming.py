@@ -25,13 +25,15 @@ EARLY_ENOUGH = 2.0
 """Seconds; a claim that comes this much too early waits, an earlier one goes back unsent."""
 
 
-def claim_job(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float) -> Claim | None:
+def claim_job(
+    plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float, edition: int = 0
+) -> Claim | None:
     """Claim a job for `lease` seconds, waiting for a database that is away; None where it is not ours to run."""
     from celery_jobs.store import sends
     from celery_jobs.store.rows import Claim
 
     while True:
-        answer = limits.claim(plugin, job_id, worker, lease_token, lease)
+        answer = limits.claim(plugin, job_id, worker, lease_token, lease, edition)
         if isinstance(answer, Claim):
             return answer
         if answer.reason == answer.EARLY and answer.wait <= EARLY_ENOUGH:

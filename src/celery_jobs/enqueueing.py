@@ -17,7 +17,7 @@ from celery_jobs.http.request import NAMES as REQUEST
 from celery_jobs.http.request import as_arguments
 from celery_jobs.options import NAMES, refuse_unknown
 from celery_jobs.plugin import HTTP_TASK
-from celery_jobs.runs import EnqueueOutcome
+from celery_jobs.runs import MARKS, EnqueueOutcome
 from celery_jobs.template import Templates
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class _Preparation:
 
 
 def _outcome(index: int, enqueued: Enqueued) -> EnqueueOutcome:
-    return EnqueueOutcome(index, enqueued.job_id, enqueued.task_id, enqueued.deduplicated, enqueued.payload_mismatch)
+    return EnqueueOutcome(index, enqueued.job_id, enqueued.task_id, **{name: getattr(enqueued, name) for name in MARKS})
 
 
 def _read(item: Signature | Mapping[str, Any]) -> tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.rows import Message, Outgoing
 
 __all__ = [
+    "EDITION_HEADER",
     "JOB_HEADER",
     "accepted",
     "capture",
@@ -43,6 +44,9 @@ __all__ = [
 
 JOB_HEADER = "celery_job"
 """The message header that carries the job's id: our mark."""
+
+EDITION_HEADER = "celery_job_edition"
+"""Of a job that was replaced, how often; what was replaced never has no such header."""
 
 _NOT_PROPERTIES = frozenset(
     [
@@ -198,6 +202,8 @@ def headers_for(job: Outgoing) -> dict[str, Any]:
     headers = decode_headers(job.message)
     headers[JOB_HEADER] = job.job_id
     headers["retries"] = job.retries
+    if job.edition:
+        headers[EDITION_HEADER] = job.edition
     headers.update(moments_for(job.sent_at, job.due_at, job.expires_at, headers.get("eta")))
     return headers
 
@@ -212,9 +218,10 @@ def headers_text(job: Outgoing) -> str:
     if eta != "null" or job.due_at is not None or job.expires_at is not None:
         moments = moments_for(job.sent_at, job.due_at, job.expires_at, None if eta == "null" else eta[1:-1])
         eta, expires = _json_of(moments["eta"]), _json_of(moments["expires"]) if "expires" in moments else expires
+    edition = f', "{EDITION_HEADER}": {job.edition}' if job.edition else ""
     return (
         f'{read["first"]}"eta": {eta}, "expires": {expires}, {read["middle"]}"retries": {job.retries},'
-        f' {read["last"]}, "{JOB_HEADER}": {encode_basestring_ascii(job.job_id)}}}'
+        f' {read["last"]}, "{JOB_HEADER}": {encode_basestring_ascii(job.job_id)}{edition}}}'
     )
 
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ENQUEUED = "job.enqueued"
     ADOPTED = "job.adopted"
     REPLAYED = "job.replayed"
+    REPLACED = "job.replaced"
     PROMOTED = "job.promoted"
     FIRED = "job.fired"
     STARTED = "job.started"

@@ -16,7 +16,7 @@ from celery_jobs import failpoints, soft_limit, verdicts
 from celery_jobs.cancellation import StopSign
 from celery_jobs.canvas import name_links
 from celery_jobs.claiming import claim_job, dropped
-from celery_jobs.envelope import JOB_HEADER, queue_of_delivery
+from celery_jobs.envelope import EDITION_HEADER, JOB_HEADER, queue_of_delivery
 from celery_jobs.errors import Cancelled
 from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import tolerated
@@ -211,7 +211,7 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
     lease_token = request.pop(LEASE_KEY, None) or str(uuid4())
     worker = request.pop(WORKER_KEY, None) or str(uuid4())  # unknown: its lease alone bounds it
     arrival = request.pop(WIRE_KEY, None)
-    job_id = request.pop(JOB_HEADER, None)
+    job_id, edition = request.pop(JOB_HEADER, None), int(request.pop(EDITION_HEADER, 0))
     plugin.await_db()
     if job_id is None:
         from celery_jobs.adoption import adopt
@@ -219,7 +219,7 @@ def _begin(plugin: Plugin, task: Any, request: dict[str, Any]) -> Execution | No
         job_id = adopt(plugin, arrival)
     queue = queue_of_delivery(plugin.app.amqp.queues, request.get("delivery_info") or {})
     asked = time.monotonic()
-    claim = claim_job(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout)
+    claim = claim_job(plugin, job_id, worker, lease_token, plugin.settings.queue(queue).visibility_timeout, edition)
     if claim is None:
         return None
     emit(Kind.STARTED, claim)

@@ -11,12 +11,13 @@ from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
 from celery_jobs.errors import AmbiguousId, JobNotFound
+from celery_jobs.following import Following
 from celery_jobs.ids import parse_id
 from celery_jobs.keys import KeyVerbs
 from celery_jobs.outside import OutsideWorkers
 from celery_jobs.plugin import plugin_of
 from celery_jobs.queues import Queues
-from celery_jobs.runs import Page, Run, make_run, masked
+from celery_jobs.runs import MARKS, Page, Run, make_run, masked
 from celery_jobs.schedules import Schedules
 from celery_jobs.store import callbacks, invariants, reads
 from celery_jobs.store.filters import Filter
@@ -46,7 +47,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in
@@ -63,12 +64,12 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules):
         """Enqueue a task by name and give its run, at once also inside a batch.
 
         `priority` is higher first, `delay` 0 to 86,400 seconds; takes Celery's options and ours (semantics.md
-        section 4). With a key that is known it gives that job, marked `deduplicated`. Raises InvalidJob,
+        section 4). With a key that is known it gives that job, marked `deduplicated`, or `replaced`. Raises InvalidJob,
         PayloadTooLarge.
         """
         with Batch(self._plugin).gathering(active=False):
             result = enqueueing.submit(self._plugin, name, args, kwargs or {}, dict(options))
-        marks = {"deduplicated": result.deduplicated, "payload_mismatch": result.payload_mismatch}
+        marks = {name: getattr(result, name) for name in MARKS}
         session = options.get("session")
         if session is None:
             return replace(self.get(result.job_id), **marks)

@@ -31,18 +31,23 @@ class OfLimits(Protocol):
     def concurrency_key(self) -> str | None: ...
 
 
-def claim(plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float) -> Claim | Unclaimed:
-    """Claim a job for `lease` seconds as far as its limits let it, waiting for a database that is away."""
+def claim(
+    plugin: Plugin, job_id: str, worker: str, lease_token: str, lease: float, edition: int = 0
+) -> Claim | Unclaimed:
+    """Claim a job for `lease` seconds as far as its limits let it, waiting for a database that is away.
+
+    `edition`: of the message.
+    """
     from celery_jobs.store import attempts, limited_claims
     from celery_jobs.store.rows import Claim
 
     db, queue_settings = plugin.db, plugin.settings.queue
     durable = not plugin.settings.async_claims
     if not (plugin.has_limited_queues and limited_claims.is_limited(db, job_id, queue_settings)):
-        answer = attempts.claim(db, job_id, worker, lease_token, lease, patient=True, durable=durable)
+        answer = attempts.claim(db, job_id, worker, lease_token, lease, True, durable, edition)
         if isinstance(answer, Claim) or answer.reason != answer.LIMITED:
             return answer
-    winner = {"worker": worker, "lease_token": lease_token, "lease": lease}
+    winner = {"worker": worker, "lease_token": lease_token, "lease": lease, "edition": edition}
     judged = limited_claims.claim(db, job_id, queue_settings, winner, plugin.settings.promote_ahead, durable)
     _send(plugin, judged.outgoing)
     return judged.answer

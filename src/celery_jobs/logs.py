@@ -18,6 +18,7 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     Kind.ENQUEUED: (logging.DEBUG, "job %(job_id)s enqueued on %(queue)s"),
     Kind.ADOPTED: (logging.INFO, "job %(job_id)s is made of a message without a row (%(task)s)"),
     Kind.REPLAYED: (logging.INFO, "job %(original_id)s is replayed as %(job_id)s"),
+    Kind.REPLACED: (logging.DEBUG, "job %(job_id)s waited and is replaced by a later enqueue of its key"),
     Kind.PROMOTED: (logging.DEBUG, "job %(job_id)s is due soon and sent to %(queue)s"),
     Kind.FIRED: (logging.INFO, "job %(job_id)s is made due now"),
     Kind.STARTED: (logging.DEBUG, "job %(job_id)s started"),

@@ -21,6 +21,8 @@ NAMES = frozenset(
     [
         "idempotency_key",
         "idempotency_scope",
+        "idempotency_ttl",
+        "on_conflict",
         "callback_url",
         "tags",
         "concurrency_key",
@@ -39,6 +41,8 @@ NAMES = frozenset(
 
 _LEVEL = ("retry_policy", "retry_delays", "max_attempts", "max_retries")
 MAX_KEY_LENGTH = 255
+CONFLICTS = ("return", "replace")
+LONGEST_TTL = 366 * 86_400
 MAX_TAGS = 50
 
 
@@ -49,6 +53,8 @@ class JobOptions:
     level: Level = field(default_factory=Level)
     idempotency_key: str | None = None
     idempotency_scope: str | None = None
+    idempotency_ttl: float | None = None
+    on_conflict: str = "return"
     callback_url: str | None = None
     tags: list[str] | dict[str, Any] | None = None
     concurrency_key: str | None = None
@@ -79,6 +85,9 @@ def take_options(options: dict[str, Any]) -> JobOptions:
     given = {name: value for name, value in given.items() if value is not None}
     if "concurrency_limit" in given and "concurrency_key" not in given:
         raise InvalidJob("concurrency_limit", "needs a concurrency_key")
+    for name in ("idempotency_ttl", "on_conflict"):
+        if name in given and "idempotency_key" not in given:
+            raise InvalidJob(name, "needs an idempotency_key")
     level = _level({name: given.pop(name) for name in _LEVEL if name in given})
     scheduled_at = _scheduled_at(given)
     checked: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
@@ -153,6 +162,20 @@ def _delay(name: str, value: Any) -> float:
     return float(value)
 
 
+def _ttl(name: str, value: Any) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TTL:
+        raise InvalidJob(name, f"a number of seconds above 0, {LONGEST_TTL:,} at most, is expected, not {value!r}")
+    return float(value)
+
+
+def _conflict(name: str, value: Any) -> str:
+    if value not in CONFLICTS:
+        raise InvalidJob(name, f"one of {', '.join(CONFLICTS)} is expected, not {value!r}")
+    return str(value)
+
+
 def _key(name: str, value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY_LENGTH or not _storable(value):
         raise InvalidJob(name, f"a text of 1 to {MAX_KEY_LENGTH} characters is expected, not {value!r}")
@@ -213,6 +236,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "session": lambda name, value: value,  # judged where it is joined
     "idempotency_key": _key,
     "idempotency_scope": _key,
+    "idempotency_ttl": _ttl,
+    "on_conflict": _conflict,
     "callback_url": _url,
     "tags": _tags,
     "concurrency_key": _key,

@@ -12,7 +12,7 @@ from celery_jobs.limits import wake, wake_of, wake_up
 from celery_jobs.moments import plain
 from celery_jobs.payload import read_payload
 from celery_jobs.payload_enqueueing import enqueue, require_pull
-from celery_jobs.runs import make_run, masked
+from celery_jobs.runs import MARKS, make_run, masked
 from celery_jobs.states import FailureReason, Status
 from celery_jobs.store import attempts, chains, endings, outside, reads
 from celery_jobs.store.limits import limits_of
@@ -101,7 +101,7 @@ class OutsideWorkers:
         else:
             chain = reads.attempts_in(self._plugin.db, session, made.job_id)
         run = make_run([masked(job, names) for job in chain] if names else chain)
-        return replace(run, deduplicated=made.deduplicated, payload_mismatch=made.payload_mismatch)
+        return replace(run, **{name: getattr(made, name) for name in MARKS})
 
     def claim(self, queue: str, worker_id: str, limit: int = 1, lease_duration: float = LEASE) -> list[ClaimedJob]:
         """Claim up to `limit` (1 to 100) due jobs of a pull queue, each for `lease_duration` (1 to 3,600) seconds.

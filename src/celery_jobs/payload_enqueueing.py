@@ -11,6 +11,7 @@ from celery_jobs.ids import new_id
 from celery_jobs.options import refuse_unknown, take_moment, take_options
 from celery_jobs.payload import payload_message
 from celery_jobs.recording import require_permitted
+from celery_jobs.replaced import tell_replaced
 from celery_jobs.store.rows import NewJob
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ __all__ = ["enqueue", "require_pull"]
 _KNOWN = frozenset(
     [
         *("delay", "scheduled_at", "run_at", "expires", "priority", "tags", "callback_url", "session"),
-        *("idempotency_key", "idempotency_scope", "max_attempts", "max_retries", "retry_delays", "retry_policy"),
-        *("concurrency_key", "concurrency_limit"),
+        *("idempotency_key", "idempotency_scope", "idempotency_ttl", "on_conflict"),
+        *("max_attempts", "max_retries", "retry_delays", "retry_policy", "concurrency_key", "concurrency_limit"),
     ]
 )
 
@@ -82,6 +83,8 @@ def _make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) ->
         "tags": options.tags,
         "idempotency_scope": (options.idempotency_scope or queue) if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
+        "idempotency_ttl": options.idempotency_ttl,
+        "replaces": options.on_conflict == "replace",
         "concurrency_key": options.concurrency_key,
         "concurrency_limit": options.places,
         "callback_url": options.callback_url,
@@ -112,5 +115,7 @@ def _expiry(expires: Any) -> dict[str, Any]:
 
 
 def _announce(job: NewJob, enqueued: Enqueued) -> None:
-    if not enqueued.deduplicated:
+    if enqueued.replaced:
+        tell_replaced(job, enqueued)
+    elif not enqueued.deduplicated:
         emit(Kind.ENQUEUED, job, attempt_number=1)

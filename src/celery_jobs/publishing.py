@@ -23,6 +23,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire, require_carried, require_sent
+from celery_jobs.replaced import send_replaced, tell_replaced
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 from celery_jobs.submitting import install_send_task
@@ -108,7 +109,9 @@ class RecordingProducer:
             if running is not None and replaces:
                 running.replaced_by = enqueued.job_id
             self._refuse_alias(wire, submission, running, enqueued)
-            if enqueued.sent_at is not None:
+            if enqueued.replaced:
+                send_replaced(self._plugin, [enqueued])
+            elif enqueued.sent_at is not None:
                 self._send(wire, message, options, enqueued, submission, ahead)
         return None
 
@@ -151,6 +154,9 @@ class RecordingProducer:
             more.update(delay=submission.delay, scheduled_at=None)
         if submission.expires_in is not None:
             more.update(expires_in=submission.expires_in, expires_at=None)
+        step = wire.in_canvas or (running is not None and running.body_done)
+        if step and submission.options.on_conflict == "replace":
+            raise InvalidJob("on_conflict", "a member of a group, chord or chain cannot be another job")
         queue = queue_of(self._plugin.app.amqp.queues, options)
         require_sent(self._plugin, queue)
         return make_job(self._plugin, wire, message, queue, submission.options, **more)
@@ -162,7 +168,9 @@ class RecordingProducer:
         if (tick := tick_here.get()) is not None and tick.take(job.task):
             return self._record_tick(job, tick)
         enqueued = enqueue(self._plugin.db, job, patient, None if ahead is None else ahead.make)
-        if not enqueued.deduplicated:
+        if enqueued.replaced:
+            tell_replaced(job, enqueued)
+        elif not enqueued.deduplicated:
             emit(Kind.ENQUEUED, job, attempt_number=1)
         return enqueued
 

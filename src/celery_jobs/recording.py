@@ -104,6 +104,8 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "tags": options.tags,
         "idempotency_scope": scope if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
+        "idempotency_ttl": options.idempotency_ttl,
+        "replaces": options.on_conflict == "replace",
         "concurrency_key": options.concurrency_key,
         "concurrency_limit": options.places,
         "callback_url": options.callback_url,

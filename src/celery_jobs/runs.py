@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.rows import Job, Response
 
-__all__ = ["EnqueueOutcome", "Page", "Run", "job_json", "make_run", "masked"]
+__all__ = ["MARKS", "EnqueueOutcome", "Page", "Run", "job_json", "make_run", "masked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Run:
     has_pending_retry: bool
     losses: int
     idempotency_key: str | None
+    key_expires_at: datetime | None
     concurrency_key: str | None
     waits_for: str | None
     callback_url: str | None
@@ -70,6 +71,8 @@ class Run:
     """As the answer of an enqueue: the job was there already."""
     payload_mismatch: bool = False
     """As the answer of an enqueue: the job that was there has other arguments."""
+    replaced: bool = False
+    """As the answer of an enqueue: the job that was there waited, and is now what was enqueued."""
 
     @property
     def has_ended(self) -> bool:
@@ -115,6 +118,7 @@ class EnqueueOutcome:
     task_id: str | None = None
     deduplicated: bool = False
     payload_mismatch: bool = False
+    replaced: bool = False
     error: Exception | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +131,10 @@ class EnqueueOutcome:
         return {**values, "error": error}
 
 
-_MADE = ("result", "attempts", "deduplicated", "payload_mismatch")
+MARKS = ("deduplicated", "payload_mismatch", "replaced")
+"""What the answer of an enqueue says of the job that it gives."""
+
+_MADE = ("result", "attempts", *MARKS)
 """Fields of a run that no column has as it is."""
 
 _OF_THE_LATEST = frozenset(

@@ -48,6 +48,7 @@ def tell_result(result: Any, enqueued: Enqueued) -> None:
     result.job_id = enqueued.job_id
     result.deduplicated = enqueued.deduplicated
     result.payload_mismatch = enqueued.payload_mismatch
+    result.replaced = enqueued.replaced
 
 
 submission_here: ContextVar[Submission | None] = ContextVar("celery_jobs_submission", default=None)

@@ -86,7 +86,7 @@ _PLAIN = (str, int, float, bool)
 _COPIED = frozenset(
     [
         *("queue", "priority", "delay", "serializer", "ignore_result", "callback_url", "max_attempts", "max_retries"),
-        *("idempotency_key", "idempotency_scope", "concurrency_key", "concurrency_limit"),
+        *("idempotency_key", "idempotency_scope", "idempotency_ttl", "concurrency_key", "concurrency_limit"),
     ]
 )
 """Options that say the same of every call, whatever its arguments."""

@@ -24,7 +24,20 @@ def only(app: Celery) -> Any:
 
 
 def test_a_task_is_enqueued_with_arguments_and_options(app: Celery, run: Run) -> None:
-    options = ["--queue", "plain", "--delay", "30m", "--key", "k1", "--priority", "7", "--expires", "2h"]
+    options = [
+        "--queue",
+        "plain",
+        "--delay",
+        "30m",
+        "--key",
+        "k1",
+        "--key-ttl",
+        "1h",
+        "--priority",
+        "7",
+        "--expires",
+        "2h",
+    ]
     chain = ["--max-attempts", "4", "--retry-delays", "1,2m,3"]
     result = run("enqueue", "cli.add", "--args", "[1]", "--kwargs", '{"y": 2}', *options, *chain)
     made = only(app)
@@ -33,6 +46,7 @@ def test_a_task_is_enqueued_with_arguments_and_options(app: Celery, run: Run) ->
     assert (made.queue, made.idempotency_key, made.priority, made.max_attempts) == ("plain", "k1", 7, 4)
     assert 1799 < (made.scheduled_at - made.created_at).total_seconds() < 1801
     assert made.expires_at is not None
+    assert 3599 < (made.key_expires_at - made.created_at).total_seconds() < 3601
 
 
 def test_tags_are_a_list_or_pairs_but_not_both(app: Celery, run: Run) -> None:
@@ -155,3 +169,14 @@ def test_a_task_that_is_no_job_is_refused(run: Run) -> None:
     result = run("enqueue", "celery.backend_cleanup")
     assert result.exit_code == 2
     assert "is no job" in result.stderr
+
+
+def test_what_waits_is_replaced_where_that_is_asked_for(app: Celery, run: Run) -> None:
+    first = ["enqueue", "cli.add", "--key", "k1", "--args"]
+    run(*first, "[1]")
+    result = run(*first, "[2]", "--on-conflict", "replace")
+    made = only(app)
+    assert result.stdout.startswith(f"{made.id} waited with that key and is replaced")
+    assert str(Jobs(app).arguments(made.id)) == "(2)"
+    assert lines(run(*first, "[3]", "--on-conflict", "replace", "--json").stdout)[0]["replaced"] is True
+    assert run(*first, "[3]", "--on-conflict", "fail").exit_code == 2

@@ -159,7 +159,7 @@ def waits(blocks: list[dict[str, Any]]) -> bool:
     calls = [node.func for text in code for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     named = {call.attr for call in calls if isinstance(call, ast.Attribute)}
     own = any("celery -A shop worker" in block["text"] for block in blocks)
-    return "wait" in named and not own
+    return not named.isdisjoint({"wait", "events"}) and not own
 
 
 def main() -> None:

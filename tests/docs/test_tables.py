@@ -18,6 +18,7 @@ from celery_jobs import bulk, errors, events, logs, options, replaying, settings
 from celery_jobs.cli import jobs as jobs_command
 from celery_jobs.doctor import CHECKS
 from celery_jobs.outside import ClaimedJob, Lease
+from celery_jobs.run_events import DETAILS, RunEvent
 from celery_jobs.runs import make_run
 from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
@@ -85,6 +86,11 @@ def test_the_events_are_those_of_the_code() -> None:
         assert level == logging.getLevelName(logs._WORDINGS[kind][0]).lower(), kind
 
 
+def test_the_events_of_a_run_are_those_of_the_code() -> None:
+    rows = cells("following.md", "Events")
+    assert [(code_in(row[0])[0], tuple(code_in(row[2]))) for row in rows] == [*DETAILS.items()]
+
+
 def test_the_fields_of_a_log_record_are_those_of_the_code(caplog: pytest.LogCaptureFixture) -> None:
     documented = [name for row in cells("events.md", "Log records") for name in code_in(row[0])]
     with caplog.at_level(logging.WARNING, "celery_jobs"):
@@ -113,6 +119,8 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     forecast = Forecast("celery", "t")
     yield "A forecast", forecast.to_json()
     yield "All forecasts", WhatIf(moment, True, 60, 1, (forecast,)).to_json()
+    event = RunEvent(events.Kind.STARTED, moment, "1", "1", "1", 1, "celery", None)
+    yield "An event of a run", event.to_json()
     yield "What a bulk verb did", celery_jobs.BulkResult("replay", 0, 0, {}).to_json()
 
 

@@ -472,6 +472,7 @@ def test_an_outcome_is_a_frozen_value_with_a_documented_form(doors: Jobs) -> Non
             "task_id",
             "deduplicated",
             "payload_mismatch",
+            "replaced",
             "error",
         ]
     assert good.to_json()["error"] is None

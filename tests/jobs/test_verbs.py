@@ -407,13 +407,14 @@ RUN_FIELDS = [
         "has_pending_retry",
         "losses",
         "idempotency_key",
+        "key_expires_at",
         "concurrency_key",
         "waits_for",
         "callback_url",
         "replay_of",
     ),
     *("replay_reason", "replayed_at", "replayed_as", "replaced_by", "resolved_by", "attempts"),
-    *("deduplicated", "payload_mismatch"),
+    *("deduplicated", "payload_mismatch", "replaced"),
 ]
 
 JOB_FIELDS = [
@@ -422,7 +423,8 @@ JOB_FIELDS = [
     *("retry_policy", "priority", "tags", "expires_at", "sent_at", "send_count", "worker", "losses", "started_at"),
     *("finished_at", "ended_at", "cancel_requested_at", "duration_ms", "result", *RESPONSE_FIELDS),
     *("failure_reason", "error_type", "error_message", "traceback", "last_error_type", "last_error_message"),
-    *("idempotency_scope", "idempotency_key", "concurrency_key", "concurrency_limit", "callback_url"),
+    *("idempotency_scope", "idempotency_key", "key_expires_at", "concurrency_key", "concurrency_limit"),
+    *("callback_url",),
     *("callback_state", "callback_at", "callback_tries", "callback_status", "callback_duration_ms", "callback_error"),
     *("dead_lettered_at", "alerted_at", "replay_of", "replay_reason", "replayed_at", "replayed_as"),
     *("replaced_by", "resolved_by", "waits_for", "claimed_by"),

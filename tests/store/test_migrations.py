@@ -135,6 +135,22 @@ def test_two_upgrades_at_once_are_harmless(empty: Database) -> None:
     assert _tables(empty) == TABLES
 
 
+def test_what_is_followed_is_told_by_a_trigger_that_looks_at_nothing_else(migrated: Database) -> None:
+    if migrated.is_sqlite:
+        return
+    query = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'jobs'::regclass AND NOT tgisinternal"
+    for again in (False, True):
+        if again:
+            with migrated.transaction() as connection:
+                command.downgrade(config(connection), "0007")
+                assert connection.exec_driver_sql(query).all() == []
+            upgrade(migrated)
+        with migrated.reading() as connection:
+            (trigger,) = connection.exec_driver_sql(query).scalars()
+        assert "AFTER INSERT OR UPDATE" in trigger
+        assert "WHEN (new.followed)" in trigger
+
+
 def test_down_and_up_again_gives_the_same_schema(migrated: Database) -> None:
     before = _details(migrated)
     with migrated.transaction() as connection:

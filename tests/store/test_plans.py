@@ -22,11 +22,13 @@ from celery_jobs.store import (
     dead_letters,
     endings,
     enqueue,
+    following,
     health,
     invariants,
     limited_claims,
     limits,
     looks,
+    news,
     outside,
     reads,
     schedules,
@@ -100,7 +102,7 @@ def _unlimited(queue: str) -> QueueSettings:
 
 
 def _claim_limited(db: Database, n: int, wins: bool) -> None:
-    winner = {"worker": LONELY, "lease_token": new_id(), "lease": LEASE}
+    winner = {"worker": LONELY, "lease_token": new_id(), "lease": LEASE, "edition": 0}
     answer = limited_claims.claim(db, number(n), _unlimited, winner, 75).answer
     assert getattr(answer, "reason", "won") == ("won" if wins else "waiting")
 
@@ -185,6 +187,15 @@ QUERIES: dict[str, Query] = {
     "get": (lambda db: reads.attempts(db, OLD), CHAIN, 4),
     "find": (lambda db: reads.find_original(db, OLD), ONE, 1),
     "find by task id": (lambda db: reads.find_original(db, "order-7"), {"jobs_chain"}, 0),
+    # Followers.
+    "a followed run": (lambda db: following.read(db, OLD), CHAIN, 4),
+    "a mark": (lambda db: following.follow(db, OLD), CHAIN, 6),
+    "replays": (lambda db: following._replays(db, number(1)), {"jobs_replays"}, REPLAYS),
+    "news": (
+        lambda db: news.between(db, Filter(queue="q1"), NOW - timedelta(seconds=30), NOW),
+        {"jobs_pkey", "jobs_ended"},
+        60,
+    ),
     "find a beginning": (lambda db: reads.with_prefix(db, "0000", 5), ONE, LOOKED_AT),
 }
 

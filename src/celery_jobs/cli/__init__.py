@@ -10,6 +10,7 @@ from celery_jobs.cli.dlq import dlq
 from celery_jobs.cli.enqueue import enqueue
 from celery_jobs.cli.enqueue_http import enqueue_http
 from celery_jobs.cli.enqueue_payload import enqueue_payload
+from celery_jobs.cli.follow import follow
 from celery_jobs.cli.keys import release_key
 from celery_jobs.cli.maintenance import check, migrate, promote, reap, sweep
 from celery_jobs.cli.order import InOrder
@@ -52,7 +53,7 @@ def jobs() -> None:
     """
 
 
-_LOOKING = (list_runs, show, wait, queues, stats)
+_LOOKING = (list_runs, show, wait, follow, queues, stats)
 _ACTING = (
     *(enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, release_key, dlq),
     *(pause, resume, drain, schedule, callback, alert),

@@ -14,6 +14,7 @@ from celery_jobs.cli.parameters import DURATION, EXPIRY, MOMENT, JsonType
 from celery_jobs.cli.runs import print_end
 from celery_jobs.cli.screen import tell
 from celery_jobs.cli.text import moment
+from celery_jobs.runs import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,12 @@ _WHERE = (
 _ONCE = (
     click.option("--at", "scheduled_at", type=MOMENT, help="Run it then: 2026-04-10T12:00Z."),
     click.option("--key", "idempotency_key", help="Idempotency key: a second enqueue with it finds the first job."),
+    click.option("--key-ttl", "idempotency_ttl", type=DURATION, help="After that time the key is free again: 30m, 7d."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["return", "replace"]),
+        help="Where a job with that key is there already: give it, or replace it while it waits.",
+    ),
 )
 
 _HOW = (
@@ -133,7 +140,7 @@ def _enqueue_one(jobs: Jobs, item: dict[str, Any], wait: float | None, json: boo
     if outcome.error is not None:
         raise Refused(outcome.error)
     run = jobs.get(str(outcome.job_id))
-    run = replace(run, deduplicated=outcome.deduplicated, payload_mismatch=outcome.payload_mismatch)
+    run = replace(run, **{name: getattr(outcome, name) for name in MARKS})
     print_enqueued(jobs, run, wait, json)
 
 
@@ -143,12 +150,18 @@ def print_enqueued(jobs: Jobs, run: Run, wait: float | None, json: bool) -> None
         tell(run.to_json(), _words(run), json)
     else:
         ended = jobs.wait(run.id, None if wait == float("inf") else wait)
-        print_end(replace(ended, deduplicated=run.deduplicated, payload_mismatch=run.payload_mismatch), json)
+        print_end(replace(ended, **{name: getattr(run, name) for name in MARKS}), json)
 
 
 def _words(run: Run) -> str:
+    if run.replaced:
+        return f"{run.id} waited with that key and is replaced" + _later(run)
     if run.deduplicated:
         other = ", with other arguments" if run.payload_mismatch else ""
         return f"{run.id} has that key already{other}: it is {run.final_status or run.status}"
+    return f"{run.id} is enqueued on {run.queue}{_later(run)}"
+
+
+def _later(run: Run) -> str:
     later = (run.scheduled_at - run.created_at).total_seconds() >= 1
-    return f"{run.id} is enqueued on {run.queue}" + (f", due {moment(run.scheduled_at)}" if later else "")
+    return f", due {moment(run.scheduled_at)}" if later else ""

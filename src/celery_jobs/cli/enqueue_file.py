@@ -113,10 +113,13 @@ def _report(number: int, outcome: EnqueueOutcome, json: bool) -> None:
 
 
 def _kind(outcome: EnqueueOutcome) -> str:
-    return "refused" if outcome.error is not None else "found" if outcome.deduplicated else "enqueued"
+    if outcome.error is not None:
+        return "refused"
+    return "replaced" if outcome.replaced else "found" if outcome.deduplicated else "enqueued"
 
 
 def _summary(counts: Counter[str]) -> str:
     line = f"{counts['enqueued']:,} enqueued"
-    found = f", {counts['found']:,} there already" if counts["found"] else ""
+    found = f", {counts['replaced']:,} replaced" if counts["replaced"] else ""
+    found += f", {counts['found']:,} there already" if counts["found"] else ""
     return line + found + (f", {counts['refused']:,} refused" if counts["refused"] else "")

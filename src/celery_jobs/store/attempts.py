@@ -60,15 +60,17 @@ def claim(
     lease: float,
     patient: bool = False,
     durable: bool = True,
+    edition: int = 0,
 ) -> Claim | Unclaimed:
     """pending -> processing, for `lease` seconds, if due, not expired, not paused (semantics.md section 6).
 
     What has a concurrency key is left to `limited_claims`. A repetition after a lost reply finds its own claim.
+    `edition`: of the message; of another one, what it brings was replaced.
     `patient`: wait while the database is away; not `durable`: do not wait for PostgreSQL's disk, from which a crash of
     the server within a second may take the claim back.
     """
     run = db.persist if patient else db.run
-    values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease}
+    values = {"job": job_id, "by": worker, "token": lease_token, "seconds": lease, "of_edition": edition}
     tries = count()
     statement = _win if durable or db.is_sqlite else _win_undurably
 
@@ -76,7 +78,7 @@ def claim(
         won = statement.first(connection, {**values, "again": next(tries) > 0})
         return None if won is None else Claim(**{name: won[name] for name in Claim.__slots__})
 
-    return run(win, point="claim", alone=True) or run(partial(why_lost, job_id, lease_token))
+    return run(win, point="claim", alone=True) or run(partial(why_lost, job_id, lease_token, edition))
 
 
 def win_statement(*more: Any, limited: bool = False) -> Any:
@@ -86,6 +88,7 @@ def win_statement(*more: Any, limited: bool = False) -> Any:
     return (
         update(jobs)
         .where(jobs.c.id == _job, or_(ours, and_(ready(), *judged)))
+        .where(jobs.c.edition == bindparam("of_edition", type_=jobs.c.edition.type))
         .values(
             status=Status.PROCESSING,
             worker=bindparam("by", type_=jobs.c.worker.type),

@@ -158,6 +158,7 @@ _INHERITED = [
     "concurrency_limit",
     "callback_url",
     "losses",
+    "followed",
 ]
 
 

@@ -17,6 +17,7 @@ from celery_jobs.store.among import among, array_of, has_arrays, of_chains
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.db import now
 from celery_jobs.store.enqueue import insert_jobs
+from celery_jobs.store.keys import RELEASED
 from celery_jobs.store.tables import Id, Timestamp, jobs, messages
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connec
 
 def _with_its_key(new: NewJob, original: Any) -> NewJob:
     """A key that the original has no more may be another job's, which no replay is."""
-    is_lost = new.idempotency_key is not None and original.idempotency_key is None
-    return replace(new, idempotency_key=None) if is_lost else new
+    if new.idempotency_key is None:
+        return new
+    is_lost = original.idempotency_key is None
+    return replace(new, idempotency_key=None) if is_lost else replace(new, key_expires_at=original.key_expires_at)
 
 
 def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
@@ -85,12 +88,12 @@ def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
     connection.execute(_MARK_REPLAYED.where(jobs.c.id == pair.c.original).values(replayed_as=pair.c.replay))
 
 
-_MARK_REPLAYED = update(jobs).values(idempotency_key=None, replayed_at=now())
+_MARK_REPLAYED = update(jobs).values(**RELEASED, replayed_at=now())
 
 
 def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
-    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at", "idempotency_key")
+    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at", *RELEASED)
     query = select(*(jobs.c[name] for name in names))
     locked = query.where(among(jobs.c.id, original_ids, has_arrays(connection))).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select, update
 
 from celery_jobs.store import recordset
-from celery_jobs.store.db import insert_into
+from celery_jobs.store.db import insert_into, now
+from celery_jobs.store.keys import RELEASED
 from celery_jobs.store.new_rows import MADE, row_values, values_of
 from celery_jobs.store.prepared import Prepared
+from celery_jobs.store.replacing import replace_waiting
 from celery_jobs.store.rows import Enqueued, Message, NewJob
 from celery_jobs.store.tables import jobs, messages
 
@@ -173,8 +175,11 @@ def _existing(new: NewJob, connection: Connection) -> Enqueued | int:
         return Enqueued(new.id, new.task_id, mine.sent_at)
     if new.idempotency_key is not None:
         owner = connection.execute(_owner_of_key(new)).first()
+        if owner is not None and not owner.key_is_free:
+            return (new.replaces and replace_waiting(new, owner.id, connection)) or _found(new, owner)
         if owner is not None:
-            return _found(new, owner)
+            connection.execute(_free_key(new))
+            return 0
     newest = connection.execute(_newest_chain(new)).first()
     if newest is None:
         return 0
@@ -196,9 +201,15 @@ _known = select(
 
 
 def _owner_of_key(new: NewJob) -> Any:
-    return _known.where(
+    return _known.add_columns((func.coalesce(jobs.c.key_expires_at <= now(), False)).label("key_is_free")).where(
         jobs.c.idempotency_scope == new.idempotency_scope, jobs.c.idempotency_key == new.idempotency_key
     )
+
+
+def _free_key(new: NewJob) -> Any:
+    """Take a key whose time is over from its owner. Of many who do so at once one does; they all insert then."""
+    owned = (jobs.c.idempotency_scope == new.idempotency_scope, jobs.c.idempotency_key == new.idempotency_key)
+    return update(jobs).where(*owned, jobs.c.key_expires_at <= now()).values(**RELEASED)
 
 
 def _newest_chain(new: NewJob) -> Any:

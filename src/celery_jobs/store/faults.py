@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-__all__ = ["translated", "was_stale"]
+__all__ = ["READ_ONLY", "translated", "was_stale"]
 
 READ_ONLY, INTERNAL = "25006", "XX000"
 CANNOT_NOW = (READ_ONLY, INTERNAL)

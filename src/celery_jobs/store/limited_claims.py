@@ -76,9 +76,9 @@ def claim(
 ) -> Judged:
     """pending -> processing if each of the job's limits has room for it; else it waits, unsent.
 
-    `winner`: `worker`, `lease_token` and `lease` (seconds). Waits while the database is away; a repetition after a lost
-    reply finds its own claim, and whom it was to send. `ahead`: seconds that a message may be sent before its time
-    (semantics.md section 10).
+    `winner`: `worker`, `lease_token`, `lease` (seconds) and the message's `edition`. Waits while the database is away;
+    a repetition after a lost reply finds its own claim, and whom it was to send. `ahead`: seconds that a message may be
+    sent before its time (semantics.md section 10).
     """
     marked: dict[str, datetime] = {}
     tries = count()
@@ -90,7 +90,7 @@ def claim(
         limits = [] if row is None else limits_of(row.queue, settings(row.queue), row.concurrency_key)
         lock(connection, limits)
         judged = _Claim(connection, job_id, limits, {**winner, "again": next(tries) > 0}, ahead, marked)
-        answer = judged.decide() or why_lost(job_id, winner["lease_token"], connection)
+        answer = judged.decide() or why_lost(job_id, winner["lease_token"], winner["edition"], connection)
         return Judged(answer, give_marked(connection, marked))
 
     return db.persist(transition, point="claim")
@@ -111,7 +111,7 @@ class _Claim:
     def decide(self) -> Claim | Unclaimed | None:
         """The claim, or that the job waits; None where it cannot be claimed at all."""
         job = self.connection.execute(_judged.where(jobs.c.id == self.job_id)).first()
-        if job is None:
+        if job is None or job.edition != self.winner["edition"]:
             return None
         if job.status == Status.PROCESSING and self.winner["again"]:
             return self._won_before()
@@ -130,7 +130,7 @@ class _Claim:
 
     def _win(self) -> Claim | None:
         values = {"job": self.job_id, "by": self.winner["worker"], "token": self.winner["lease_token"]}
-        values.update(seconds=self.winner["lease"], again=False)
+        values.update(seconds=self.winner["lease"], of_edition=self.winner["edition"], again=False)
         won = self.connection.execute(_win, values).first()
         if won is None:
             return None
@@ -184,6 +184,6 @@ def keep_places(
 
 _judged = select(
     *(jobs.c[name] for name in ("id", "queue", "status", "priority", "scheduled_at", "sent_at")),
-    *(jobs.c.waits_for, jobs.c.concurrency_limit),
+    *(jobs.c.waits_for, jobs.c.concurrency_limit, jobs.c.edition),
 )
 _win = win_statement(limited=True)

@@ -63,10 +63,11 @@ MADE = (jobs.c.id, jobs.c.task_id, jobs.c.sent_at, jobs.c.expires_at, due_at().l
 def row_values(given: Callable[[str, Any], Any]) -> dict[str, Any]:
     """The columns of a new row out of what is given of it, by name and type: see `values_of`."""
     column = {name: given(name, kind) for name, kind in GIVEN.items()}
-    due, stays = _due(column["due_at"], column["delay"]), column["expires_in"]
+    due, stays, kept = _due(column["due_at"], column["delay"]), column["expires_in"], column["key_ttl"]
     return {
         **{name: column[name] for name in (*_STORED, *_OF_ORIGINALS)},
         "expires_at": case((cast(stays, Float).is_not(None), now(stays)), else_=column["expires_at"]),
+        "key_expires_at": case((cast(kept, Float).is_not(None), now(kept)), else_=column["key_expires_at"]),
         **timing(due, column["of_queue"], column["send"]),
     }
 
@@ -76,7 +77,14 @@ _OF_ORIGINALS = ("original_id", "message_id", "status", "reuse")
 
 GIVEN: dict[str, Any] = {
     **{name: jobs.c[name].type for name in (*_STORED, *_OF_ORIGINALS)},
-    **{"due_at": Timestamp(), "delay": Float(), "expires_in": Float(), "send": Boolean(), "of_queue": Text()},
+    **{
+        "due_at": Timestamp(),
+        "delay": Float(),
+        "expires_in": Float(),
+        "key_ttl": Float(),
+        "send": Boolean(),
+        "of_queue": Text(),
+    },
 }
 """What is given of a new row, by name: its type."""
 
@@ -86,5 +94,6 @@ def values_of(new: NewJob, reuse: int = 0) -> dict[str, Any]:
     values = {name: getattr(new, name) for name in _STORED}
     values.update(original_id=new.id, message_id=new.message.id, status=Status.PENDING, reuse=reuse)
     values.update(due_at=new.scheduled_at, delay=float(new.delay or 0), expires_in=new.expires_in)
+    values.update(key_ttl=new.idempotency_ttl)
     values.update(send=new.send and new.task is not None, of_queue=new.queue)  # who has no task is never sent
     return values

@@ -31,7 +31,7 @@ class Message:
 class NewJob:
     """The first attempt of a chain, to be stored. `delay` (seconds from now) or `scheduled_at`, or neither.
 
-    `expires_at`, or `expires_in` (seconds from now), or neither.
+    `expires_at`, or `expires_in` (seconds from now), or neither; so of its key `key_expires_at` and `idempotency_ttl`.
     """
 
     id: str
@@ -54,6 +54,10 @@ class NewJob:
     tags: list[str] | dict[str, Any] | None = None
     idempotency_scope: str | None = None
     idempotency_key: str | None = None
+    idempotency_ttl: float | None = None
+    replaces: bool = False
+    """Whether it is to take the place of its key's owner, where that still waits."""
+    key_expires_at: datetime | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     callback_url: str | None = None
@@ -77,6 +81,8 @@ class Enqueued:
     expires_at: datetime | None = None
     deduplicated: bool = False
     payload_mismatch: bool = False
+    replaced: bool = False
+    """It was there and waited, and is now what was enqueued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class Outgoing:
     due_at: datetime | None
     sent_at: datetime
     expires_at: datetime | None
+    edition: int = 0
+    """How often it was replaced: its older messages claim nothing."""
 
     @property
     def wait(self) -> float:
@@ -192,6 +200,7 @@ class Job:
     last_error_message: str | None = None
     idempotency_scope: str | None = None
     idempotency_key: str | None = None
+    key_expires_at: datetime | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
     callback_url: str | None = None

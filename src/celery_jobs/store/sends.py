@@ -183,7 +183,7 @@ def _arrives_at() -> ColumnElement[Any]:
     return case((jobs.c.sent_at > now(), jobs.c.sent_at), else_=due_at())
 
 
-_OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority")
+_OF_JOB = ("id", "queue", "task", "task_id", "retries", "priority", "edition")
 _outgoing = (
     select(
         *(jobs.c[name] for name in _OF_JOB),
@@ -199,8 +199,8 @@ _outgoing = (
 
 
 def _read(row: Any) -> Outgoing:
-    id, queue, task, task_id, retries, priority, due, sent_at, expires_at, *contents, _ = row
-    return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at)
+    id, queue, task, task_id, retries, priority, edition, due, sent_at, expires_at, *contents, _ = row
+    return Outgoing(id, Message(*contents), queue, task, task_id, retries, priority, due, sent_at, expires_at, edition)
 
 
 def mark_unsent(db: Database, sent: Sequence[tuple[str, datetime]]) -> None:

@@ -81,6 +81,7 @@ to_send = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL AND
 to_pull = text("task IS NULL AND finished_at IS NULL AND waits_for IS NULL")
 limited = text("waits_for IS NOT NULL AND sent_at IS NULL AND finished_at IS NULL")
 woken = text("waits_for IS NOT NULL AND sent_at IS NOT NULL AND finished_at IS NULL")
+_by_turn = ("waits_for", text("priority DESC"), "scheduled_at", "id")
 leased = text("claimed_by IS NOT NULL AND finished_at IS NULL")
 
 jobs = Table(
@@ -152,19 +153,15 @@ jobs = Table(
     Column("claimed_by", Text),
     Column("lease_duration", Float),
     Column("waits_for", Text),
+    Column("followed", Boolean, nullable=False, server_default=text("false")),
+    Column("key_expires_at", Timestamp),
+    Column("edition", SmallInteger, nullable=False, server_default="0"),
+    Column("replaced_at", Timestamp),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index("jobs_attempts", "original_id", "attempt_number", postgresql_where=retried, sqlite_where=retried),
     Index("jobs_to_send", "queue", "priority", "scheduled_at", "id", postgresql_where=to_send, sqlite_where=to_send),
     Index("jobs_to_pull", "queue", "priority", "scheduled_at", "id", postgresql_where=to_pull, sqlite_where=to_pull),
-    Index(
-        "jobs_limited",
-        "waits_for",
-        text("priority DESC"),
-        "scheduled_at",
-        "id",
-        postgresql_where=limited,
-        sqlite_where=limited,
-    ),
+    Index("jobs_limited", *_by_turn, postgresql_where=limited, sqlite_where=limited),
     Index("jobs_woken", "waits_for", "sent_at", postgresql_where=woken, sqlite_where=woken),
     Index("jobs_leased", "queue", postgresql_where=leased, sqlite_where=leased),
     Index("jobs_live", "queue", "sent_at", postgresql_where=live, sqlite_where=live),

@@ -34,20 +34,23 @@ class Unclaimed:
     PAUSED = "paused"
     LIMITED = "limited"
     """There are limits to be judged."""
+    REPLACED = "replaced"
+    """What the message brings was replaced: it is of an older edition."""
     WAITING = "waiting"
     """It waits for a limit from now on, unsent."""
 
 
-def why_lost(job_id: str, lease_token: str, connection: Connection) -> Unclaimed:
-    """Why a claim was lost, as the row says now."""
-    return Unclaimed(*_reason(job_id, lease_token, connection))
+def why_lost(job_id: str, lease_token: str, edition: int, connection: Connection) -> Unclaimed:
+    """Why a claim was lost, as the row says now. `edition`: of the message."""
+    return Unclaimed(*_reason(job_id, lease_token, edition, connection))
 
 
-def _reason(job_id: str, lease_token: str, connection: Connection) -> tuple[str, float]:
+def _reason(job_id: str, lease_token: str, edition: int, connection: Connection) -> tuple[str, float]:
     row = connection.execute(
         select(
             jobs.c.status,
             jobs.c.lease_token,
+            jobs.c.edition,
             seconds_until(jobs.c.scheduled_at).label("wait"),
             and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= now()).label("expired"),
             jobs.c.cancel_requested_at.is_not(None).label("stopped"),
@@ -59,6 +62,8 @@ def _reason(job_id: str, lease_token: str, connection: Connection) -> tuple[str,
         return Unclaimed.GONE, 0
     if row.status == Status.PROCESSING and row.lease_token == lease_token:
         return Unclaimed.OURS, 0
+    if row.edition != edition:
+        return Unclaimed.REPLACED, 0
     if row.status != Status.PENDING or row.stopped:
         return Unclaimed.TAKEN, 0
     if row.expired:

@@ -15,7 +15,7 @@ from kombu.serialization import loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_jobs.claiming import lose
-from celery_jobs.envelope import JOB_HEADER, decode_headers
+from celery_jobs.envelope import EDITION_HEADER, JOB_HEADER, decode_headers
 from celery_jobs.execution import LEASE_KEY, WORKER_KEY, traced
 from celery_jobs.store import endings, reads
 from celery_jobs.testing.complaints import SandboxError, Unanswered
@@ -44,7 +44,13 @@ def run_job(plugin: Plugin, job: Waiting) -> None:
     if message is None:
         raise SandboxError(f"the message of the job {job.id} is gone: was the run deleted meanwhile?")
     lease_token = str(uuid4())
-    marks = {JOB_HEADER: job.id, LEASE_KEY: lease_token, WORKER_KEY: str(uuid4()), "retries": job.retries}
+    marks: dict[str, Any] = {
+        JOB_HEADER: job.id,
+        EDITION_HEADER: job.edition,
+        LEASE_KEY: lease_token,
+        WORKER_KEY: str(uuid4()),
+    }
+    marks["retries"] = job.retries
     task = plugin.app.tasks[job.task]
     tracer = traced(plugin, task, _tracer(plugin, task))
     try:

@@ -30,6 +30,7 @@ class Waiting:
     queue: str
     scheduled_at: datetime
     retries: int
+    edition: int
     paused: bool
 
     def obstacle(self, tasks: Collection[str]) -> str | None:
