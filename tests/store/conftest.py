@@ -91,7 +91,7 @@ def claim(db: Database, job_id: str, worker: str | None = None, token: str | Non
     worker, token = worker or new_id(), token or new_id()
     claimed = attempts.claim(db, job_id, worker, token, LEASE)
     if not isinstance(claimed, Claim) and claimed.reason == claimed.LIMITED:
-        winner = {"worker": worker, "lease_token": token, "lease": LEASE}
+        winner = {"worker": worker, "lease_token": token, "lease": LEASE, "edition": 0}
         claimed = limited_claims.claim(db, job_id, lambda queue: QueueSettings(), winner, 75).answer
     assert isinstance(claimed, Claim), claimed
     return claimed

@@ -80,6 +80,17 @@ def test_wrong_settings_are_named_and_leave_the_app_as_it_was(app: Celery, tempo
     assert list(temporary.iterdir()) == []
 
 
+def test_each_sandbox_knows_the_limits_of_its_settings(app: Celery) -> None:
+    add = add_task(app)
+    with Sandbox(app) as sandbox:
+        use(sandbox, add)
+    app.conf.jobs_queue_defaults = {"concurrency_limit": 1}
+    with Sandbox(app) as sandbox:
+        use(sandbox, add)
+        assert plugin_of(app).has_limited_queues
+    assert "has_limited_queues" not in vars(plugin_of(app))
+
+
 def test_each_sandbox_reads_the_settings_anew(app: Celery) -> None:
     add_task(app)
     with Sandbox(app) as sandbox:

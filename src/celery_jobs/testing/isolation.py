@@ -48,14 +48,19 @@ class Isolated:
         return known
 
 
+_OF_SETTINGS = ("settings", "has_timeouts", "has_limited_queues")
+"""What a plugin keeps of the app's settings."""
+
+
 @contextmanager
 def isolated(app: Celery) -> Iterator[Isolated]:
     """Isolate an app; everything is put back at the end. Raises NotInstalled, InvalidSettings, SandboxError."""
     plugin, clock = plugin_of(app), VirtualClock()
     with ExitStack() as stack:
         stack.enter_context(_only_once(plugin))
-        stack.enter_context(_put_back(plugin, "settings"))
-        vars(plugin).pop("settings", None)  # the app's settings may have changed since they were read
+        stack.enter_context(_put_back(plugin, *_OF_SETTINGS))
+        for name in _OF_SETTINGS:  # the app's settings may have changed since they were read
+            vars(plugin).pop(name, None)
         db = stack.enter_context(temporary_database(clock))
         kept, internet = KeptMessages(plugin, clock), Internet(clock)
         for owner, name, value in (
