@@ -110,9 +110,9 @@ class Floor:
         """The jobs of all messages of a queue, which are taken."""
         return list(iter(lambda: self.take(queue), None))
 
-    def claim(self, job_id: str) -> Claim | Unclaimed:
+    def claim(self, job_id: str, edition: int = 0) -> Claim | Unclaimed:
         """What becomes of a claim."""
-        return limits.claim(self.plugin, job_id, new_id(), new_id(), LEASE)
+        return limits.claim(self.plugin, job_id, new_id(), new_id(), LEASE, edition)
 
     def start(self, job_id: str) -> Claim:
         """Claim a job, which must succeed."""

@@ -53,6 +53,23 @@ def test_a_job_over_the_limit_waits_unsent_and_burns_nothing(floor: Floor) -> No
     floor.finish(started)
 
 
+def test_one_that_is_replaced_while_it_waits_asks_for_its_place_anew(floor: Floor) -> None:
+    running = floor.start(floor.enqueue(**KEY)[0])
+    floor.messages()
+    draft = {"idempotency_key": "draft", "on_conflict": "replace"}
+    (waiting,) = _waiting(floor, 1, **draft)
+    assert floor.enqueue(args=(2,), **KEY, **draft) == [waiting]
+    assert floor.messages() == [waiting]
+    reasons = [getattr(floor.claim(waiting, edition), "reason", "won") for edition in (0, 1)]
+    assert reasons == ["replaced", "waiting"]
+    assert floor.messages() == []
+    floor.finish(running)
+    assert floor.messages() == [waiting]
+    started = floor.claim(waiting, edition=1)
+    assert isinstance(started, Claim)
+    floor.finish(started)
+
+
 def test_the_waiting_start_by_priority_and_then_by_age(floor: Floor) -> None:
     running = floor.start(floor.enqueue(**KEY)[0])
     floor.messages()
