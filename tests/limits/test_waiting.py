@@ -56,7 +56,7 @@ def test_a_job_over_the_limit_waits_unsent_and_burns_nothing(floor: Floor) -> No
 def test_one_that_is_replaced_while_it_waits_asks_for_its_place_anew(floor: Floor) -> None:
     running = floor.start(floor.enqueue(**KEY)[0])
     floor.messages()
-    draft = {"idempotency_key": "draft", "on_conflict": "replace"}
+    draft: dict[str, Any] = {"idempotency_key": "draft", "on_conflict": "replace"}
     (waiting,) = _waiting(floor, 1, **draft)
     assert floor.enqueue(args=(2,), **KEY, **draft) == [waiting]
     assert floor.messages() == [waiting]
