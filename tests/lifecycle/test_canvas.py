@@ -49,7 +49,9 @@ def test_a_chain_ends_where_a_step_is_dead_lettered(shop: Shop) -> None:
 
 
 def test_a_frozen_chord_that_is_applied_again_runs_again_and_so_does_its_body(shop: Shop) -> None:
-    canvas = chord([shop.task("add").s(1, 2), shop.task("add").s(3, 4)], shop.task("total").s())
+    # Celery forgets that a chord is done when it sends its last member: one that has ended by then is not counted.
+    members = [shop.task("add").s(*numbers).set(countdown=1) for numbers in ((1, 2), (3, 4))]
+    canvas = chord(members, shop.task("total").s())
     canvas.freeze()
     for reuse in (0, 1):
         result = canvas.apply_async()
