@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from celery_jobs.store import limited_claims, pauses
+from celery_jobs.store.limits import room_for
+from celery_jobs.store.rows import Claim
 from tests.limits.conftest import ON_SQLITE, overlap, rest
 
 if TYPE_CHECKING:
+    from celery_jobs.store.limits import Room
     from tests.limits.conftest import Floor
 
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -44,10 +50,27 @@ def test_claimers_never_run_more_of_a_key_than_its_limit_on_sqlite(floor: Floor)
 
 
 @ON_POSTGRESQL
-def test_without_the_lock_the_same_crowd_breaks_the_limit(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The race is one: what holds the limit is the lock."""
-    monkeypatch.setattr(limited_claims, "lock", lambda *_: True)
-    floor.plugin.db.make_room(CLAIMERS + 5)
-    ids = floor.enqueue(60, concurrency_key="customer", concurrency_limit=1)
-    floor.crowd(CLAIMERS, len(ids), ["celery"], lambda: rest(0.02))
-    assert overlap([floor.job(job_id) for job_id in ids]) > 1
+@pytest.mark.parametrize("locked", [True, False], ids=["with the lock", "without it"])
+def test_what_keeps_two_from_judging_at_once_is_the_lock(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    """Two that each look before the other has written both start; the lock lets only one look."""
+    both_have_looked = threading.Barrier(2)
+
+    def look_then_wait(*judged: Any) -> Room:
+        room = room_for(*judged)
+        with suppress(threading.BrokenBarrierError):  # alone: the other one waits for the lock
+            both_have_looked.wait(timeout=1)
+        return room
+
+    monkeypatch.setattr(limited_claims, "room_for", look_then_wait)
+    if not locked:
+        monkeypatch.setattr(limited_claims, "lock", lambda *_: True)
+    ids = floor.enqueue(2, concurrency_key="customer", concurrency_limit=1)
+    with ThreadPoolExecutor(2) as claimers:
+        claimed = list(claimers.map(floor.claim, ids))
+    started = [answer for answer in claimed if isinstance(answer, Claim)]
+    for claim in started:
+        floor.finish(claim)
+    assert both_have_looked.broken is locked
+    assert len(started) == (1 if locked else 2)
