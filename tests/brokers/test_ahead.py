@@ -116,7 +116,7 @@ def test_what_depends_on_the_row_or_on_an_exchange_is_made_afterwards(
     result = app.tasks["echo"].apply_async((1,), **options)
     assert sent == []
     assert Jobs(app).get(result.id).attempts[0].sent_at is not None
-    assert unsent_queues(plugin_of(app).db) == []
+    assert unsent_queues(plugin_of(app).db, 75) == []
 
 
 def test_one_whose_connection_has_been_closed_is_sent_on_a_new_one(
@@ -129,7 +129,7 @@ def test_one_whose_connection_has_been_closed_is_sent_on_a_new_one(
     app.tasks["echo"].delay(2)
     assert len(messages(broker_url)) == before + 2
     assert len(sent) == 2
-    assert unsent_queues(plugin_of(app).db) == []
+    assert unsent_queues(plugin_of(app).db, 75) == []
 
 
 def test_its_connection_goes_back_whether_it_is_sent_or_not(app: Celery, sent: list[Ahead]) -> None:

@@ -159,7 +159,7 @@ def test_nothing_of_a_pull_queue_is_ever_sent(
     lost = doors.claim(QUEUE, ANNE)[0]
     later(500)
     with db.reading() as connection:
-        assert not connection.execute(select(signs.unsent())).scalar()
+        assert not connection.execute(select(signs.unsent(75))).scalar()
         assert not connection.execute(select(signs.to_repair(120))).scalar()
     assert take_due(db, QUEUE, 75, 100) == []
     assert health.unserved(db, []) == {}
@@ -178,6 +178,6 @@ def test_the_services_still_send_what_is_celerys(app: Celery, doors: Jobs, db: D
     doors.enqueue_payload(QUEUE, 1)
     held = doors.enqueue(ADD, [1], delay=70)
     with db.reading() as connection:
-        assert connection.execute(select(signs.unsent())).scalar()
+        assert connection.execute(select(signs.unsent(75))).scalar()
     assert make_service(plugin_of(app), "promoter").run_once() == 1
     assert doors.get(held.id).attempts[0].sent_at is not None

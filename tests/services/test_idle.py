@@ -27,9 +27,12 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 
 @on_postgresql
+@pytest.mark.parametrize("held", [0, 4], ids=["nothing held", "four queues hold delayed jobs"])
 def test_a_heartbeat_and_an_idle_turn_are_one_statement_each(
-    plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None]
+    app: Celery, plugin: Plugin, service: Callable[[str], Service], later: Callable[[float], None], held: int
 ) -> None:
+    for n in range(held):
+        app.tasks["services.add"].apply_async((1,), delay=3600, queue=f"held-{n}")
     worker = workers.register(plugin.db, "w@here", 1, ["celery"])
     workers.heartbeat(plugin.db, worker, ["celery"], list(SERVICES))  # prepared
     with round_trips(plugin.db) as said:
@@ -56,7 +59,7 @@ def test_a_heartbeat_and_an_idle_turn_are_one_statement_each(
 @on_postgresql
 def test_a_read_of_one_statement_is_one_round_trip(plugin: Plugin) -> None:
     with round_trips(plugin.db) as said:
-        sends.unsent_queues(plugin.db)
+        sends.unsent_queues(plugin.db, 75)
     assert len(said) == 1, said
 
 

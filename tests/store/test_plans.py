@@ -136,7 +136,7 @@ QUERIES: dict[str, Query] = {
     "leases of a queue": (lambda db: outside.leases_run_out(db, "pull", 100), {"jobs_leased"}, LEASED),
     "heartbeat outside": (lambda db: outside.keep(db, WAITING, "painter", 30), ONE, 1),
     # The services: what they give, whatever else waits or has ended.
-    "unsent_queues": (sends.unsent_queues, {"jobs_to_send"}, 3),
+    "unsent_queues": (lambda db: sends.unsent_queues(db, 75), {"jobs_to_send"}, 20),
     "take_due": (lambda db: sends.take_due(db, "later", 75, 1000), {"jobs_to_send"}, 4 * DUE + 10),
     # Ten thousand wait for one key: who claims, ends, promotes or wakes reads the first of them.
     "limits to wake": (lambda db: waiting_for.limits_to_wake(db, _unlimited), {"jobs_limited"}, 10),

@@ -95,7 +95,18 @@ def test_only_what_falls_due_within_the_look_ahead_is_given(db: Database) -> Non
 def test_other_queues_keep_theirs(db: Database) -> None:
     store(db, queue="mail", send=False)
     assert _due(db) == []
-    assert sends.unsent_queues(db) == ["mail"]
+    assert sends.unsent_queues(db, 75) == ["mail"]
+
+
+def test_only_queues_with_something_to_send_soon_are_looked_at(db: Database) -> None:
+    """Whatever its priority is, and however much of a higher one is held for later."""
+    held = [("a", 9, 500), ("a", 0, 70), ("b", 0, 80), ("c", 3, 500), ("c", 0, 10), ("d", 9, 1)]
+    for queue, priority, due_in in held:
+        change(db, store(db, queue=queue, priority=priority, send=False), scheduled_at=now(due_in))
+    pause(db, "d")
+    assert sorted(sends.unsent_queues(db, 75)) == ["a", "c"]
+    assert sends.unsent_queues(db, 15) == ["c"]
+    assert sends.unsent_queues(db, 0) == []
 
 
 def test_a_paused_queue_gives_nothing_and_loses_nothing(db: Database) -> None:

@@ -55,7 +55,7 @@ def let_a_lease_run_out(db: Database) -> None:
 
 
 REASONS = [
-    (signs.unsent(), hold),
+    (signs.unsent(75), hold),
     (signs.to_repair(120), let_expire),
     (signs.to_repair(120), leave_unclaimed),
     (signs.to_repair(120), leave_untold),

@@ -28,12 +28,13 @@ class Promoter(Service):
 
     @property
     def _sign(self) -> ColumnElement[bool]:
-        return signs.unsent()
+        return signs.unsent(self.settings.promote_ahead)
 
     def run_once(self) -> int:
         """Send what is due, and whose turn it is by its limits; gives how many jobs went out."""
         woken = wake_all(self.plugin)
-        return woken + sum(self.promote(queue) for queue in sends.unsent_queues(self.plugin.db))
+        queues = sends.unsent_queues(self.plugin.db, self.settings.promote_ahead)
+        return woken + sum(self.promote(queue) for queue in queues)
 
     def promote(self, queue: str) -> int:
         """Send what is due of one queue; gives how many jobs went out."""

@@ -18,7 +18,7 @@ from celery_jobs.store.db import now
 from celery_jobs.store.new_rows import due_at, is_paused
 from celery_jobs.store.planning import by_index, in_order
 from celery_jobs.store.queue_names import queue_names
-from celery_jobs.store.ranks import due_by_rank, priorities, rank_of
+from celery_jobs.store.ranks import due_by_rank, queues_due, rank_of
 from celery_jobs.store.reads import MESSAGE
 from celery_jobs.store.rows import Message, Outgoing
 from celery_jobs.store.tables import Timestamp, jobs, messages
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
 
 __all__ = [
+    "due_queues",
     "expired",
     "fetch",
     "fire",
@@ -74,26 +75,10 @@ def take_due(db: Database, queue: str, ahead: float, limit: int) -> list[Outgoin
 
     def choose(connection: Connection) -> list[str]:
         in_order(connection)
-        due = due_by_rank(connection, queue, to_send, _sendable(queue), limit)
-        coming = _coming(connection, queue, ahead, limit - len(due)) if ahead > 0 and len(due) < limit else []
-        return [row.id for row in (*due, *coming)]
+        sendable = (waiting, unexpired, ~is_paused(literal(queue), asked_at))
+        return [row.id for row in due_by_rank(connection, queue, to_send, sendable, limit, ahead=ahead)]
 
     return db.run(partial(_take, choose, {}), point="take")
-
-
-def _sendable(queue: str) -> tuple[Any, ...]:
-    return waiting, unexpired, ~is_paused(literal(queue), asked_at)
-
-
-def _coming(connection: Connection, queue: str, ahead: float, limit: int) -> list[Any]:
-    """What falls due within `ahead` seconds, the first of it of all priorities."""
-    found: list[Any] = []
-    for priority in priorities(connection, queue, to_send):
-        soon = (jobs.c.scheduled_at > asked_at(), jobs.c.scheduled_at <= asked_at(ahead))
-        query = select(jobs.c.id, jobs.c.priority, jobs.c.scheduled_at).where(jobs.c.priority == priority, *soon)
-        query = query.where(jobs.c.queue == queue, *to_send, *_sendable(queue)).order_by(jobs.c.scheduled_at)
-        found += connection.execute(query.limit(limit).with_for_update(skip_locked=True, of=jobs)).all()
-    return sorted(found, key=lambda row: (row.scheduled_at, rank_of(row)))[:limit]
 
 
 def take_now(db: Database, job_ids: Sequence[str]) -> list[Outgoing]:
@@ -249,10 +234,15 @@ def hold(db: Database, job_id: str) -> bool:
     return db.persist(transition)
 
 
-def unsent_queues(db: Database) -> list[str]:
-    """Names of the queues that hold jobs in SQL which are to be sent."""
-    names = queue_names(*to_send)
-    return _listed(db, select(names.c.name))
+def unsent_queues(db: Database, ahead: float) -> list[str]:
+    """Names of the queues, but paused ones, that hold jobs in SQL which are to be sent within `ahead` seconds."""
+    return _listed(db, due_queues(ahead))
+
+
+def due_queues(ahead: float) -> Select[tuple[str]]:
+    """The same, to be asked within another statement."""
+    due = queues_due(to_send, ahead)
+    return due.where(~is_paused(due.selected_columns.name, asked_at))
 
 
 def overdue_queues(db: Database, after: float) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, or_, select
 
 from celery_jobs.store.clock import asked_at
-from celery_jobs.store.sends import late_queues, to_send, waiting
+from celery_jobs.store.sends import due_queues, late_queues, waiting
 from celery_jobs.store.tables import jobs, limited, workers
 from celery_jobs.store.workers import leaseless
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["lost", "to_repair", "unsent"]
 
 
-def unsent() -> ColumnElement[bool]:
-    """Some job is held in SQL that is to be sent, or waits for a limit."""
-    return or_(exists().where(*to_send), select(jobs.c.id).where(limited).exists())
+def unsent(ahead: float) -> ColumnElement[bool]:
+    """Some job is held in SQL that is to be sent within `ahead` seconds, or waits for a limit."""
+    return or_(due_queues(ahead).exists(), select(jobs.c.id).where(limited).exists())
 
 
 def to_repair(after: float) -> ColumnElement[bool]:
