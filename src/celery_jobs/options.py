@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from celery_jobs.addresses import parse_url
 from celery_jobs.errors import InvalidJob, InvalidUrl
 from celery_jobs.policy import Level, parse_level
 from celery_jobs.settings import MAX_DELAY
@@ -211,6 +210,8 @@ def _tags(name: str, value: Any) -> list[str] | dict[str, Any]:
 def _url(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidJob(name, f"an http or https URL is expected, not {value!r}")
+    from celery_jobs.addresses import parse_url  # whose tables take long to make, and most jobs have no callback
+
     try:
         parse_url(value)
     except InvalidUrl as error:

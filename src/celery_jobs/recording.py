@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs.addresses import parse_url
 from celery_jobs.errors import BlockedAddress, InvalidJob
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import HTTP_TASK
@@ -139,6 +138,8 @@ def _require_kept(field: str, name: str) -> None:
 
 def require_permitted(plugin: Plugin, field: str, url: str) -> None:
     """Raise InvalidJob where requests may not go to a URL; where a name leads to is judged when it is resolved."""
+    from celery_jobs.addresses import parse_url  # whose tables take long to make, and most jobs have no URL
+
     try:
         plugin.settings.address_policy.check(parse_url(url))
     except BlockedAddress as error:
