@@ -67,6 +67,7 @@ def test_the_first_death_is_told_at_once_and_those_that_follow_together(
     assert len(receiver.received) == 2
 
 
+@pytest.mark.matrix
 def test_each_queue_has_its_own_destinations_and_its_own_switch(shop: Shop, receiver: Receiver) -> None:
     queues = {"loud": {"alerts_enabled": True}, "own": {"alerts_enabled": True}, "quiet": {}}
     worker = shop.start_worker(
@@ -83,6 +84,7 @@ def test_each_queue_has_its_own_destinations_and_its_own_switch(shop: Shop, rece
     assert len(receiver.received) == 3
 
 
+@pytest.mark.matrix
 def test_a_service_that_fails_touches_no_job_and_the_alert_is_sent_again(shop: Shop, receiver: Receiver) -> None:
     receiver.answers["/all"] = [500, 200]
     worker = shop.start_worker(jobs_alert_urls=[url(receiver)], **ENABLED)
@@ -97,6 +99,7 @@ def test_a_service_that_fails_touches_no_job_and_the_alert_is_sent_again(shop: S
     wait_until(lambda: not alerts.failing(shop.db, 1), process=worker)
 
 
+@pytest.mark.matrix
 def test_whoever_was_reached_is_not_told_twice_for_who_was_not(shop: Shop, receiver: Receiver) -> None:
     receiver.answers["/broken"] = [500]
     worker = shop.start_worker(jobs_alert_urls=[url(receiver, "/broken"), url(receiver)], **ENABLED)

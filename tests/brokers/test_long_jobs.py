@@ -96,6 +96,7 @@ def long(app: Celery, tmp_path: Path) -> Long:
     return Long(app.send_task("tests.faults.shop.wait_for_file", (str(gate), str(started))), gate, started)
 
 
+@pytest.mark.matrix
 def test_a_job_whose_channel_rabbitmq_closes_starts_once_and_its_worker_goes_on(
     app: Celery, start: Callable[..., Worker], long: Long
 ) -> None:

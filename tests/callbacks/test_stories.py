@@ -55,6 +55,7 @@ def test_each_end_is_told_once_in_order_and_signed_and_the_outcome_stands_on_its
     assert len(receiver.received) == 6
 
 
+@pytest.mark.matrix
 def test_the_ends_of_a_run_are_told_one_after_the_other(shop: Shop, receiver: Receiver) -> None:
     receiver.slow["/slow"] = 0.7
     worker = shop.start_worker()
@@ -166,6 +167,7 @@ def test_a_receiver_that_fails_twice_gets_it_at_the_third_try_under_one_id(shop:
     assert every(lambda: len(receiver.received) == 3, 1)
 
 
+@pytest.mark.matrix
 def test_a_receiver_that_fails_for_good_is_given_up_after_the_last_try(shop: Shop, receiver: Receiver) -> None:
     receiver.answers["/dead"] = [500]
     shop.start_worker(jobs_callback_retry_delays=[0.1])
@@ -175,6 +177,7 @@ def test_a_receiver_that_fails_for_good_is_given_up_after_the_last_try(shop: Sho
     assert every(lambda: len(receiver.received) == 2, 1.5)
 
 
+@pytest.mark.matrix
 def test_a_resend_is_the_same_message_with_a_time_of_its_own(shop: Shop, receiver: Receiver) -> None:
     receiver.answers["/hook"] = [500, 200]
     worker = shop.start_worker()
@@ -228,6 +231,7 @@ def test_eight_are_sent_at_once_and_two_to_a_host(shop: Shop, receiver: Receiver
     assert len({request.id for request in receiver.received}) == 36
 
 
+@pytest.mark.matrix
 def test_two_workers_send_each_callback_once(shop: Shop, receiver: Receiver) -> None:
     ids = [shop.enqueue("works", callback_url=receiver.url("/hook", f"127.0.0.{n % 5 + 1}")) for n in range(60)]
     workers = [shop.start_worker(), shop.start_worker()]

@@ -85,6 +85,7 @@ def test_a_process_killed_in_the_commit_of_its_end_runs_the_attempt_again(
     goes_on(app, worker, tmp_path / "following")
 
 
+@pytest.mark.matrix
 def test_a_soft_limit_in_the_commit_of_a_success_comes_too_late(
     app: Celery, start_struck: NewWorker, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_soft_limit_in_the_commit_of_the_claim_ends_the_attempt_and_the_policy
     goes_on(app, worker, tmp_path / "following")
 
 
+@pytest.mark.matrix
 def test_a_hard_limit_in_the_commit_of_a_success_comes_too_late_or_is_retried(
     app: Celery, start_struck: NewWorker, tmp_path: Path
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_hard_limit_in_the_commit_of_a_dead_letter_leaves_no_caller_waiting(
     goes_on(app, worker, tmp_path / "following")
 
 
+@pytest.mark.matrix
 def test_a_hard_limit_in_the_commit_of_the_claim_leaves_no_caller_waiting(
     app: Celery, start_struck: NewWorker, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def crowd(server: Postgres) -> Iterator[None]:
                 connection.close()
 
 
+@pytest.mark.matrix
 def test_where_no_connection_is_left_callers_hear_it_and_workers_wait(
     crowded: Postgres, broker_url: str, tmp_path: Path
 ) -> None:

@@ -22,13 +22,8 @@ SECONDS = 4.5
 """Three times the silence after which a worker is declared dead."""
 
 
-@pytest.mark.parametrize(
-    ("pool", "hog"),
-    [
-        *(pytest.param(pool, "spin", marks=pytest.mark.matrix) for pool in ("solo", "threads")),
-        ("prefork", "hold_the_gil"),
-    ],
-)
+@pytest.mark.matrix
+@pytest.mark.parametrize(("pool", "hog"), [("solo", "spin"), ("threads", "spin"), ("prefork", "hold_the_gil")])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_it_runs_once_to_its_end_beside_a_worker_that_looks_for_the_dead(
     db: Database, start: Callable[..., Worker], send: Callable[..., str], tmp_path: Path, pool: str, hog: str

@@ -42,6 +42,7 @@ def drops(*workers: Worker) -> int:
     return sum(worker.log.count("was dropped: taken") for worker in workers)
 
 
+@pytest.mark.matrix
 def test_a_job_longer_than_the_visibility_timeout_starts_once(
     app: Celery, start: NewWorker, tmp_path: Path, broker_url: str
 ) -> None:

@@ -72,6 +72,7 @@ def test_ten_copies_of_a_message_start_the_body_once_on_two_workers(yard: Yard, 
     assert (row.status, row.attempt_number) == ("completed", 1)
 
 
+@pytest.mark.matrix
 def test_ten_copies_between_at_and_after_later_attempts_run_nothing_again(
     yard: Yard, broker: Redis, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_message_that_was_lost_is_sent_again_and_runs_nothing_when_it_turns_up
     assert len(yard.attempts(job_id)) == 2
 
 
+@pytest.mark.matrix
 def test_a_backlog_never_holds_more_messages_than_there_are_jobs(yard: Yard, broker: Redis, tmp_path: Path) -> None:
     """What a worker has fetched and not begun looks like lost: so much is sent again, and no more."""
     gate = tmp_path / "gate"
@@ -146,6 +148,7 @@ def test_what_was_called_off_while_no_worker_ran_never_runs(yard: Yard, broker: 
     assert {(row.final_status, row.started_at) for row in called_off} == {("cancelled", None)}
 
 
+@pytest.mark.matrix
 def test_what_was_called_off_before_a_worker_was_killed_never_runs_on_its_successor(
     yard: Yard, broker: Redis, tmp_path: Path
 ) -> None:

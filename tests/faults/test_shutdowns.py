@@ -114,6 +114,7 @@ def test_a_second_term_changes_nothing_and_a_quit_after_it_gives_back_what_runs(
     long.ends_well(following, starts=2)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("pool", "patience"), [("threads", 0), ("threads", PATIENCE), ("solo", 0)])
 def test_a_pool_that_cannot_stop_a_task_lets_it_end_and_loses_nothing_that_waits(
     app: Celery, start: NewWorker, tmp_path: Path, pool: str, patience: float

@@ -63,6 +63,7 @@ def test_whatever_a_task_returns_the_job_ends(office: Office) -> None:
     assert "50,000,002 bytes in all" in str(json.loads(only(office, kept["50 MB"]).result or ""))
 
 
+@pytest.mark.matrix
 def test_whatever_an_error_says_the_job_fails_by_it(office: Office) -> None:
     failed = {name: office.send("fail_with", name, **ONCE) for name in UNWRITABLE}
     unspeakable = office.send("fail_unspeakably", **ONCE)

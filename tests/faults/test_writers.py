@@ -82,6 +82,7 @@ def file(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder) / "jobs.sqlite3"
 
 
+@pytest.mark.matrix
 def test_eight_processes_write_at_once_and_nobody_hears_that_the_file_is_locked(broker_url: str, file: Path) -> None:
     """From the first moment: the file is not there yet when all eight begin, and each would make its tables."""
     assert run(WRITE, broker_url, url(file), WRITERS, CYCLES) == ""

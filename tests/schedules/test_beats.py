@@ -94,6 +94,7 @@ def require_quiet(process: Beat) -> None:
     assert not re.search("Traceback|ERROR|CRITICAL", process.log), process.tail()
 
 
+@pytest.mark.matrix
 def test_two_beats_make_one_job_a_tick_of_a_schedule_and_one_goes_on_alone(
     beat: Callable[..., Beat], db: Database, jobs: Jobs
 ) -> None:
