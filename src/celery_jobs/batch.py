@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import SoftTimeLimitExceeded
 
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import Kind, emit
-from celery_jobs.replaced import send_replaced, tell_replaced
+from celery_jobs.replaced import send_replaced, tell_enqueued
 from celery_jobs.sending import sender_of
 
 if TYPE_CHECKING:
@@ -122,10 +121,7 @@ class Batch:
 
     def _announce(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         for entry, enqueued in zip(gathered, made, strict=True):
-            if enqueued.replaced:
-                tell_replaced(entry.job, enqueued)
-            elif not enqueued.deduplicated:
-                emit(Kind.ENQUEUED, entry.job, attempt_number=1)
+            tell_enqueued(entry.job, enqueued)
 
     def _send(self, gathered: Sequence[Gathered], made: Sequence[Enqueued]) -> None:
         sender = sender_of(self.plugin)

@@ -6,20 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs.errors import LONGEST_WAIT, InvalidJob
-from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import refuse_unknown, take_moment, take_options
 from celery_jobs.payload import payload_message
-from celery_jobs.recording import require_permitted
-from celery_jobs.replaced import tell_replaced
+from celery_jobs.recording import said_of
+from celery_jobs.replaced import tell_enqueued
 from celery_jobs.store.rows import NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celery_jobs.options import JobOptions
     from celery_jobs.plugin import Plugin
-    from celery_jobs.policy import Policy
     from celery_jobs.store.rows import Enqueued
 
 __all__ = ["enqueue", "require_pull"]
@@ -41,10 +38,10 @@ def enqueue(plugin: Plugin, queue: str, payload: Any, options: Mapping[str, Any]
     job, session = _make(plugin, queue, payload, options)
     if session is None:
         enqueued = store.enqueue(plugin.db, job)
-        _announce(job, enqueued)
+        tell_enqueued(job, enqueued)
         return enqueued
     db = plugin.db_beside(session)
-    (enqueued,) = store.enqueue_in(db, session, [job], follow=lambda made: _announce(job, made[0]))
+    (enqueued,) = store.enqueue_in(db, session, [job], follow=lambda made: tell_enqueued(job, made[0]))
     return enqueued
 
 
@@ -66,39 +63,19 @@ def _make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) ->
     options = take_options(ours)
     for name, value in ours.items():  # what is left to Celery
         raise InvalidJob(name, f"a policy, a list or an object with delays is expected, not {value!r}")
-    policy = _require_policy(plugin, queue, options)
     job_id = new_id()
     values: dict[str, Any] = {
+        **said_of(plugin, None, queue, options),
         "id": job_id,
         "task_id": job_id,
         "task": None,
         "queue": queue,
         "message": payload_message(queue, payload, plugin.settings.max_payload_bytes),
-        "max_attempts": policy.max_attempts,
-        "retries_enabled": plugin.settings.queue(queue).retries_enabled,
-        "retry_policy": options.level.to_json(),
         "delay": options.delay,
         "scheduled_at": options.scheduled_at,
         "priority": options.job_priority or 0,
-        "tags": options.tags,
-        "idempotency_scope": (options.idempotency_scope or queue) if options.idempotency_key else None,
-        "idempotency_key": options.idempotency_key,
-        "idempotency_ttl": options.idempotency_ttl,
-        "replaces": options.on_conflict == "replace",
-        "concurrency_key": options.concurrency_key,
-        "concurrency_limit": options.places,
-        "callback_url": options.callback_url,
     }
     return NewJob(**values, **_expiry(given.get("expires"))), options.session
-
-
-def _require_policy(plugin: Plugin, queue: str, options: JobOptions) -> Policy:
-    if options.callback_url is not None:
-        require_permitted(plugin, "callback_url", options.callback_url)
-    try:
-        return plugin.policy(None, queue, options.level)
-    except ValueError as error:
-        raise InvalidJob("retry_policy", str(error)) from error
 
 
 def _expiry(expires: Any) -> dict[str, Any]:
@@ -112,10 +89,3 @@ def _expiry(expires: Any) -> dict[str, Any]:
     if not 0 < expires <= LONGEST_WAIT:
         raise InvalidJob("expires", f"seconds above 0, {LONGEST_WAIT:,} at most, or a moment, not {expires!r}")
     return {"expires_in": float(expires)}
-
-
-def _announce(job: NewJob, enqueued: Enqueued) -> None:
-    if enqueued.replaced:
-        tell_replaced(job, enqueued)
-    elif not enqueued.deduplicated:
-        emit(Kind.ENQUEUED, job, attempt_number=1)

@@ -23,7 +23,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.priority import broker_priority, sql_priority
 from celery_jobs.publisher import published_by
 from celery_jobs.recording import Wire, make_job, read_wire, require_carried, require_sent
-from celery_jobs.replaced import send_replaced, tell_replaced
+from celery_jobs.replaced import send_replaced, tell_enqueued
 from celery_jobs.sending import sender_of
 from celery_jobs.submission import Submission, submission_here
 from celery_jobs.submitting import install_send_task
@@ -168,10 +168,7 @@ class RecordingProducer:
         if (tick := tick_here.get()) is not None and tick.take(job.task):
             return self._record_tick(job, tick)
         enqueued = enqueue(self._plugin.db, job, patient, None if ahead is None else ahead.make)
-        if enqueued.replaced:
-            tell_replaced(job, enqueued)
-        elif not enqueued.deduplicated:
-            emit(Kind.ENQUEUED, job, attempt_number=1)
+        tell_enqueued(job, enqueued)
         return enqueued
 
     def _record_tick(self, job: NewJob, tick: Tick) -> Enqueued:
@@ -182,8 +179,8 @@ class RecordingProducer:
         if not is_new:
             fields = {"job_id": enqueued.job_id, "task_id": enqueued.task_id, "queue": job.queue, "task": job.task}
             emit(Kind.TICK_SKIPPED, schedule=str(tick.entry.name), reason="same_tick", **fields)
-        elif not enqueued.deduplicated:
-            emit(Kind.ENQUEUED, job, attempt_number=1)
+        else:
+            tell_enqueued(job, enqueued)
         return enqueued
 
     def _priority(self, options: dict[str, Any], submission: Submission) -> int:

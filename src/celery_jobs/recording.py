@@ -78,28 +78,36 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
 
     for field, name in {"task_id": wire.task_id, "task": wire.task, "queue": queue}.items():
         _require_kept(field, name)
-    try:
-        policy = plugin.policy(wire.task, queue, options.level)
-    except ValueError as error:
-        raise InvalidJob("retry_policy", str(error)) from error
-    if options.callback_url is not None:
-        require_permitted(plugin, "callback_url", options.callback_url)
-    # All HTTP jobs have one task; what they have in common is the queue.
-    scope = options.idempotency_scope or (queue if wire.task == HTTP_TASK else wire.task)
     values: dict[str, Any] = {
+        **said_of(plugin, wire.task, queue, options),
         "id": new_id(),
         "task_id": wire.task_id,
         "task": wire.task,
         "queue": queue,
         "message": message,
-        "max_attempts": policy.max_attempts,
-        "retries_enabled": plugin.settings.queue(queue).retries_enabled,
-        "retry_policy": options.level.to_json(),
         "nesting": wire.nesting,
         "retries": wire.retries,
         "root_id": wire.root_id,
         "scheduled_at": wire.eta,
         "expires_at": wire.expires_at,
+    }
+    return NewJob(**{**values, **more})
+
+
+def said_of(plugin: Plugin, task: str | None, queue: str, options: JobOptions) -> dict[str, Any]:
+    """What a chain has of its policy and its options, as columns; raises InvalidJob where they make no sense."""
+    try:
+        policy = plugin.policy(task, queue, options.level)
+    except ValueError as error:
+        raise InvalidJob("retry_policy", str(error)) from error
+    if options.callback_url is not None:
+        require_permitted(plugin, "callback_url", options.callback_url)
+    # All HTTP jobs have one task, and what outside workers claim has none; what they have in common is the queue.
+    scope = options.idempotency_scope or (queue if task in (None, HTTP_TASK) else task)
+    return {
+        "max_attempts": policy.max_attempts,
+        "retries_enabled": plugin.settings.queue(queue).retries_enabled,
+        "retry_policy": options.level.to_json(),
         "tags": options.tags,
         "idempotency_scope": scope if options.idempotency_key else None,
         "idempotency_key": options.idempotency_key,
@@ -109,7 +117,6 @@ def make_job(plugin: Plugin, wire: Wire, message: Message, queue: str, options: 
         "concurrency_limit": options.places,
         "callback_url": options.callback_url,
     }
-    return NewJob(**{**values, **more})
 
 
 def require_sent(plugin: Plugin, queue: str) -> None:

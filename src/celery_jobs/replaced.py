@@ -1,4 +1,4 @@
-"""After a job that waited was replaced: it is told, and sent as it is now (semantics.md section 10)."""
+"""After an enqueue: what it made is told, and a job that it replaced is sent as it is now (semantics.md section 10)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["send_replaced", "tell_replaced"]
+__all__ = ["send_replaced", "tell_enqueued"]
 
 
-def tell_replaced(new: NewJob, enqueued: Enqueued) -> None:
-    """Tell that a job which waited is now what was enqueued."""
-    ids = {"job_id": enqueued.job_id, "original_id": enqueued.job_id, "task_id": enqueued.task_id}
-    emit(Kind.REPLACED, new, attempt_number=1, **ids)
+def tell_enqueued(new: NewJob, enqueued: Enqueued) -> None:
+    """Tell that a job was made, or that one which waited is now what was enqueued; of one that stays nothing."""
+    if enqueued.replaced:
+        ids = {"job_id": enqueued.job_id, "original_id": enqueued.job_id, "task_id": enqueued.task_id}
+        emit(Kind.REPLACED, new, attempt_number=1, **ids)
+    elif not enqueued.deduplicated:
+        emit(Kind.ENQUEUED, new, attempt_number=1)
 
 
 def send_replaced(plugin: Plugin, made: Sequence[Enqueued]) -> None:
