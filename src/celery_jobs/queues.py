@@ -13,7 +13,7 @@ from celery_jobs.errors import UnknownQueue, WaitTimeout
 from celery_jobs.events import Kind, emit
 from celery_jobs.limits import wake_all
 from celery_jobs.moments import plain
-from celery_jobs.options import take_moment
+from celery_jobs.options import is_json, take_moment
 from celery_jobs.services.promoter import Promoter
 from celery_jobs.store import pauses, stats
 
@@ -112,6 +112,11 @@ def _check(until: Any, by: Any, reason: Any) -> None:
             raise ValueError(f"until: a moment to come is expected, not {plain(moment)}")
     elif until is not None and (isinstance(until, bool) or not 0 < until < math.inf):
         raise ValueError(f"until: a moment, or seconds above 0, are expected, not {until!r}")
+    require_words(by, reason)
+
+
+def require_words(by: Any, reason: Any) -> None:
+    """Raise ValueError where who pauses something, or why, is no text that is kept."""
     for name, value in (("by", by), ("reason", reason)):
-        if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
+        if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT or not is_json(value)):
             raise ValueError(f"{name}: a text of at most {LONGEST_TEXT:,} characters is expected")

@@ -13,6 +13,7 @@ from celery_jobs.errors import InvalidJob, ScheduleNotFound
 from celery_jobs.events import Kind, emit
 from celery_jobs.http.request import NAMES as REQUEST
 from celery_jobs.options import is_json, refuse_unknown
+from celery_jobs.queues import require_words
 from celery_jobs.redaction import redact
 from celery_jobs.store import schedules
 from celery_jobs.timetable import parse_timetable
@@ -32,9 +33,6 @@ TAG = "schedule"
 
 LONGEST_NAME = 255
 """Bytes of UTF-8."""
-
-LONGEST_TEXT = 1024
-"""Characters of who paused a schedule, and of why."""
 
 MISSED, OVERLAP = ("skip", "run"), ("allow", "skip")
 """What becomes of a tick that comes too late, and of one whose last job has not ended; the first is the default."""
@@ -102,9 +100,7 @@ class Schedules:
 
     def pause_schedule(self, name: str, by: str | None = None, reason: str | None = None) -> Schedule:
         """Let a schedule tick no more until it is resumed; what it has made goes on. Raises ScheduleNotFound."""
-        for field, value in (("by", by), ("reason", reason)):
-            if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT or not is_json(value)):
-                raise ValueError(f"{field}: a text of at most {LONGEST_TEXT:,} characters is expected")
+        require_words(by, reason)
         made = self._require(name, schedules.pause(self._plugin.db, name, by, reason))
         emit(Kind.SCHEDULE_PAUSED, schedule=name, by=by, reason=reason, task=made.task)
         return self._shown(made)
