@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.clock import asked_at
 
-__all__ = ["GIVEN", "MADE", "due_at", "is_paused", "row_values", "timing", "values_of"]
+__all__ = ["GIVEN", "MADE", "due_at", "in_force", "is_paused", "row_values", "timing", "values_of"]
 
 SEND_AT_ONCE = 60
 """Seconds; what is due sooner is sent to the broker at once (semantics.md section 5)."""
@@ -26,11 +26,12 @@ SEND_AT_ONCE = 60
 
 def is_paused(queue: ColumnElement[str], clock: type[asked_at] | type[now] = now) -> ColumnElement[bool]:
     """Whether the queue is paused now. `clock`: `asked_at` where jobs are searched for."""
-    return exists().where(
-        queues.c.name == queue,
-        queues.c.paused_at.is_not(None),
-        or_(queues.c.paused_until.is_(None), queues.c.paused_until > clock()),
-    )
+    return exists().where(queues.c.name == queue, in_force(clock))
+
+
+def in_force(clock: type[asked_at] | type[now] = now) -> ColumnElement[bool]:
+    """Whether a row of `queues` says a pause that is not over."""
+    return and_(queues.c.paused_at.is_not(None), or_(queues.c.paused_until.is_(None), queues.c.paused_until > clock()))
 
 
 def due_at() -> ColumnElement[Any]:

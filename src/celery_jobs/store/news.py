@@ -15,6 +15,7 @@ from sqlalchemy import func, select, text, type_coerce
 
 from celery_jobs.store.clock import asked_at
 from celery_jobs.store.following import STEP, Step
+from celery_jobs.store.last_retry import of_last_retry
 from celery_jobs.store.tables import Timestamp, jobs
 
 if TYPE_CHECKING:
@@ -60,15 +61,7 @@ def settled_at(db: Database) -> datetime:
         return moment
 
 
-_last = jobs.alias("last")
-_retries = (
-    select(_last.c.attempt_number)
-    .where(_last.c.original_id == jobs.c.id, _last.c.attempt_number > 1)
-    .order_by(_last.c.attempt_number.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-_NEWS = [*STEP, func.coalesce(_retries, 1), jobs.c.last_error_type, jobs.c.last_error_message]
+_NEWS = [*STEP, func.coalesce(of_last_retry("attempt_number"), 1), jobs.c.last_error_type, jobs.c.last_error_message]
 
 
 def between(db: Database, which: Filter, after: datetime, until: datetime) -> list[News]:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, or_, select, text
+from sqlalchemy import bindparam, case, delete, func, select, text
 
 from celery_jobs.moments import plain
 from celery_jobs.states import Status
 from celery_jobs.store.db import insert_into, now
+from celery_jobs.store.new_rows import in_force
 from celery_jobs.store.queue_names import queue_names
 from celery_jobs.store.reads import database_time
 from celery_jobs.store.tables import Timestamp, dead, jobs, queues, workers
@@ -58,7 +59,7 @@ def pause(db: Database, queue: str, until: datetime | float | None, by: str | No
     return made
 
 
-_is_over = or_(queues.c.paused_at.is_(None), and_(queues.c.paused_until.is_not(None), queues.c.paused_until <= now()))
+_is_over = ~in_force()
 
 
 def _pause(

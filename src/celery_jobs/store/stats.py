@@ -15,6 +15,8 @@ from celery_jobs.errors import HttpBusy, HttpFailed, HttpGone
 from celery_jobs.moments import plain
 from celery_jobs.states import FinalStatus, Status
 from celery_jobs.store.clock import asked_at
+from celery_jobs.store.last_retry import of_last_retry
+from celery_jobs.store.new_rows import in_force
 from celery_jobs.store.planning import by_index
 from celery_jobs.store.tables import Timestamp, jobs, queues
 
@@ -138,8 +140,7 @@ def _count_ended(connection: Connection, found: dict[str, dict[str, Any]], windo
 
 
 def _read_pauses(connection: Connection, found: dict[str, dict[str, Any]]) -> None:
-    active = queues.c.paused_until.is_(None) | (queues.c.paused_until > asked_at())
-    for row in connection.execute(select(queues).where(queues.c.paused_at.is_not(None), active)):
+    for row in connection.execute(select(queues).where(in_force(asked_at))):
         values = row._mapping
         found[row.name].update({name: values[name] for name in values if name.startswith("paused_")})
 
@@ -171,16 +172,8 @@ _OF_REQUESTS = [f"{kind.__module__}.{kind.__qualname__}" for kind in (HttpFailed
 
 def _dead() -> Select[Any]:
     """What each dead letter died of last: the original has that error, and its reason only if it had no retry."""
-    retries = jobs.alias("retries")
-    last_reason = (
-        select(retries.c.failure_reason)
-        .where(retries.c.original_id == jobs.c.id, retries.c.attempt_number > 1)
-        .order_by(retries.c.attempt_number.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     kind = func.coalesce(jobs.c.last_error_type, jobs.c.error_type)
-    reason = case((kind.in_(_OF_REQUESTS), func.coalesce(last_reason, jobs.c.failure_reason)))
+    reason = case((kind.in_(_OF_REQUESTS), func.coalesce(of_last_retry("failure_reason"), jobs.c.failure_reason)))
     return select(
         jobs.c.task,
         kind.label("error_type"),
