@@ -11,11 +11,12 @@ from celery.contrib.testing.worker import start_worker
 
 import celery_jobs
 from celery_jobs.plugin import plugin_of
+from celery_jobs.store import invariants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["be_quiet", "make_app", "shared_worker", "working"]
+__all__ = ["be_quiet", "end", "make_app", "shared_worker", "working"]
 
 
 _made: list[Celery] = []
@@ -37,6 +38,13 @@ def make_app(broker_url: str, database_url: str, install: bool = True, **conf: A
     if install:
         celery_jobs.install(app)
     return app
+
+
+def end(app: Celery) -> None:
+    """Check that what a test left behind is sound, and close what its app has open."""
+    assert invariants.check(plugin_of(app).db) == []
+    plugin_of(app).db.dispose()
+    app.close()
 
 
 @contextmanager

@@ -299,6 +299,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(f"{name}: {servers[name]}")
 
 
+@pytest.fixture
+def heard() -> Iterator[list[Event]]:
+    """The events of a test, in their order."""
+    events: list[Event] = []
+    subscribe(events.append)
+    yield events
+    unsubscribe(events.append)
+
+
 def _migrate(url: str) -> None:
     from celery_jobs.store import migrations
 

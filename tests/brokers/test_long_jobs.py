@@ -11,8 +11,7 @@ import pytest
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.queue_depth import queue_depth
-from celery_jobs.store import invariants
-from tests.apps import make_app
+from tests.apps import end, make_app
 from tests.faults.shop import settings
 from tests.processes import SOURCE, Worker, wait_until
 from tests.servers.postgres import ServerUnavailable
@@ -49,9 +48,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def app(impatient: str, valkey: str, new_sqlite_database: Callable[[], str]) -> Iterator[Celery]:
     app = make_app(impatient, new_sqlite_database(), result_backend=valkey)
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
-    app.close()
+    end(app)
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
 from celery_jobs.queue_depth import queue_depth
-from celery_jobs.store import invariants
-from tests.apps import make_app, working
+from tests.apps import end, make_app, working
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ def app(rabbitmq: str, new_sqlite_database: Callable[[], str]) -> Iterator[Celer
         app.amqp.queues["celery"](connection.default_channel).declare()
         connection.default_channel.queue_purge("celery")
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
-    app.close()
+    end(app)
 
 
 def test_jobs_run_wait_retry_and_die(app: Celery) -> None:

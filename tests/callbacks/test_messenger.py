@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from celery_jobs.errors import StoreUnavailable
-from celery_jobs.events import Event, Kind, subscribe, unsubscribe
+from celery_jobs.events import Event, Kind
 from celery_jobs.plugin import plugin_of
 from celery_jobs.settings import CALLBACK_LEASE
 from celery_jobs.store import callbacks
@@ -64,14 +64,6 @@ def running(messenger: Messenger) -> Messenger:
     """One at work, that has had its first look."""
     messenger.start()
     return messenger
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Event]]:
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 def statements(db: Database) -> list[str]:

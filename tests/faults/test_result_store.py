@@ -8,7 +8,7 @@ import pytest
 from celery.backends.cache import CacheBackend
 
 from celery_jobs import Jobs, NoRetry
-from celery_jobs.events import Event, Kind, subscribe, unsubscribe
+from celery_jobs.events import Event, Kind
 from celery_jobs.plugin import plugin_of
 from celery_jobs.telling import tell_untold
 from tests.apps import make_app, working
@@ -55,14 +55,6 @@ def app(broker_url: str, new_sqlite_database: Callable[[], str]) -> Iterator[Cel
     Away.is_away = False
     plugin_of(app).unchecked_db.dispose()
     app.close()
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Event]]:
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 def test_a_job_whose_task_returned_is_a_success_and_its_caller_hears_of_it_later(app: Celery) -> None:

@@ -15,11 +15,11 @@ from celery_jobs.envelope import JOB_HEADER
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import plugin_of
 from celery_jobs.recording import read_wire
-from celery_jobs.store import attempts, chains, invariants
+from celery_jobs.store import attempts, chains
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import Claim, Failure
 from celery_jobs.store.tables import jobs, messages, queues
-from tests.apps import make_app
+from tests.apps import end, make_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,9 +62,7 @@ def new_app(broker_url: str, database_url: str) -> Iterator[Callable[..., Celery
 
     yield new
     for app in made:
-        assert invariants.check(plugin_of(app).db) == []
-        plugin_of(app).db.dispose()
-        app.close()
+        end(app)
 
 
 @pytest.fixture

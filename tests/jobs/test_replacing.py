@@ -13,7 +13,7 @@ from celery import chain, group
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
-from celery_jobs import Event, InvalidJob, Jobs, subscribe, unsubscribe
+from celery_jobs import Event, InvalidJob, Jobs
 from celery_jobs.envelope import EDITION_HEADER, JOB_HEADER, headers_for, headers_text
 from celery_jobs.ids import new_id
 from celery_jobs.sending import sender_of
@@ -25,7 +25,7 @@ from tests.jobs.conftest import ADD, BOOM, bury, claim, count, fail, succeed
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celery import Celery
 
@@ -46,14 +46,6 @@ def app(new_app: Callable[..., Celery]) -> Celery:
 def plugin(app: Celery) -> Plugin:
     found: Plugin = app.celery_jobs
     return found
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Event]]:
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 def edition(db: Database, id: str) -> int:

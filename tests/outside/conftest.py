@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import plugin_of
-from celery_jobs.store import invariants
 from celery_jobs.store.tables import jobs as rows
-from tests.apps import make_app
+from tests.apps import end, make_app
 from tests.store.conftest import shift
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ def make_pulling_app(broker_url: str, database_url: str, **conf: Any) -> Celery:
 def app(broker_url: str, database_url: str) -> Iterator[Celery]:
     app = make_pulling_app(broker_url, database_url)
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
-    app.close()
+    end(app)
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from celery.app.task import Task
 
 from celery_jobs import Jobs
 from celery_jobs.plugin import Plugin, plugin_of
-from celery_jobs.store import invariants
-from tests.apps import make_app
+from tests.apps import end, make_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +32,7 @@ def app(broker_url: str, database_url: str) -> Iterator[Celery]:
 
     app.finalize()
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
-    app.close()
+    end(app)
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from redis import Redis
 
 from celery_jobs.plugin import Plugin, plugin_of
 from celery_jobs.services import Service, make_service
-from celery_jobs.store import invariants
-from tests.apps import make_app
+from tests.apps import end, make_app
 from tests.store.conftest import shift
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ def app(broker_url: str, database_url: str) -> Iterator[Celery]:
 
     app.finalize()
     yield app
-    assert invariants.check(plugin_of(app).db) == []
-    plugin_of(app).db.dispose()
-    app.close()
+    end(app)
 
 
 @pytest.fixture
