@@ -2,26 +2,14 @@ from __future__ import annotations
 
 import logging
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from celery_jobs import events
 from celery_jobs.events import Event, Kind, emit, subscribe, subscribers, unsubscribe
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 JOB = SimpleNamespace(id="j1", original_id="o1", task_id="t1", task="shop.charge", queue="shop", attempt_number=2)
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Event]]:
-    """The events that a subscriber heard."""
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 def test_an_event_carries_the_fields_of_its_job_and_what_only_it_has(heard: list[Event]) -> None:

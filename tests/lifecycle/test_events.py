@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs import NoRetry
-from celery_jobs.events import Event, Kind, subscribe, unsubscribe
+from celery_jobs.events import Event, Kind
 from tests.apps import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celery_jobs.testing import Sandbox
 
 NOWHERE = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def heard() -> Iterator[list[Event]]:
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 @pytest.fixture

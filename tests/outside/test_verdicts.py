@@ -7,29 +7,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from celery_jobs.callbacks import due_callbacks
-from celery_jobs.events import Kind, subscribe, unsubscribe
+from celery_jobs.events import Kind
 from celery_jobs.plugin import plugin_of
 from celery_jobs.services import make_service
 from celery_jobs.store.tables import jobs as rows
 from tests.outside.conftest import ANNE, BEN, DELAYS, HOOK, ON_SQLITE, PLAIN, QUEUE, begin, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celery import Celery
 
     from celery_jobs import Jobs
     from celery_jobs.events import Event
     from celery_jobs.store.db import Database
-
-
-@pytest.fixture
-def told() -> Iterator[list[Event]]:
-    """The events."""
-    events: list[Event] = []
-    subscribe(events.append)
-    yield events
-    unsubscribe(events.append)
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def fail_for_good(doors: Jobs, later: Callable[[float], None], **options: Any) -
 
 
 def test_failures_are_retried_by_the_policy_until_it_is_a_dead_letter(
-    doors: Jobs, later: Callable[[float], None], told: list[Event], backend: list[str]
+    doors: Jobs, later: Callable[[float], None], heard: list[Event], backend: list[str]
 ) -> None:
     run = doors.get(fail_for_good(doors, later, callback_url=HOOK))
     assert (run.status, run.final_status, run.attempt_number) == ("failed", "dead_lettered", 3)
@@ -65,12 +56,12 @@ def test_failures_are_retried_by_the_policy_until_it_is_a_dead_letter(
         "attempt 3 found no image",
     )
     assert [job.final_status for job in run.attempts] == ["dead_lettered", "failed_with_retries", "failed_with_retries"]
-    kinds = [event.kind for event in told if str(event.kind).startswith("job.")]
+    kinds = [event.kind for event in heard if str(event.kind).startswith("job.")]
     retried = [Kind.STARTED, Kind.RETRIED]
     assert kinds == [Kind.ENQUEUED, *retried, *retried, Kind.STARTED, Kind.DEAD_LETTERED]
-    assert {event.task for event in told} == {None}
-    assert {(event.original_id, event.queue) for event in told} == {(run.id, QUEUE)} | {
-        (None, QUEUE) for event in told if event.kind == Kind.ENQUEUED
+    assert {event.task for event in heard} == {None}
+    assert {(event.original_id, event.queue) for event in heard} == {(run.id, QUEUE)} | {
+        (None, QUEUE) for event in heard if event.kind == Kind.ENQUEUED
     }
     callbacks = [callback.body for callback in due_callbacks(run.attempts)]
     assert [body["status"] for body in callbacks] == ["retrying", "failed_with_retries", "dead_lettered"]
@@ -112,11 +103,11 @@ def test_a_replay_is_a_new_job_for_outside_workers(doors: Jobs, later: Callable[
     assert (result.done, claim(doors).payload) == (1, {"image": 7})
 
 
-def test_what_waits_is_cancelled_at_once(doors: Jobs, told: list[Event], backend: list[str], db: Database) -> None:
+def test_what_waits_is_cancelled_at_once(doors: Jobs, heard: list[Event], backend: list[str], db: Database) -> None:
     run = doors.enqueue_payload(QUEUE, 1, callback_url=HOOK)
     assert doors.cancel(run.id).final_status == "cancelled"
     assert doors.claim(QUEUE, ANNE) == []
-    assert [event.kind for event in told] == [Kind.ENQUEUED, Kind.CANCELLED]
+    assert [event.kind for event in heard] == [Kind.ENQUEUED, Kind.CANCELLED]
     assert backend == []
     assert untold(db) == [None]
     assert doors.delete(run.id) == 1
@@ -155,14 +146,14 @@ def test_who_is_lost_after_a_cancel_ends_it(doors: Jobs, later: Callable[[float]
 
 
 def test_what_expires_is_cancelled_and_celery_hears_nothing(
-    app: Celery, doors: Jobs, later: Callable[[float], None], told: list[Event], backend: list[str], db: Database
+    app: Celery, doors: Jobs, later: Callable[[float], None], heard: list[Event], backend: list[str], db: Database
 ) -> None:
     run = doors.enqueue_payload(QUEUE, 1, expires=5)
     later(6)
     make_service(plugin_of(app), "redispatcher").run_once()
     run = doors.get(run.id)
     assert (run.final_status, run.failure_reason) == ("cancelled", "expired")
-    assert [event.kind for event in told] == [Kind.ENQUEUED, Kind.CANCELLED]
+    assert [event.kind for event in heard] == [Kind.ENQUEUED, Kind.CANCELLED]
     assert (backend, untold(db)) == ([], [None])
 
 
