@@ -52,7 +52,7 @@ def take(connection: Connection, queue: str, most: int, values: dict[str, Any], 
     return list(full.values())
 
 
-_OF_LIMITS = (jobs.c.queue, jobs.c.priority, jobs.c.scheduled_at, jobs.c.concurrency_key, jobs.c.concurrency_limit)
+_OF_LIMITS = (jobs.c.queue, jobs.c.concurrency_key, jobs.c.concurrency_limit)
 
 
 def _claimable(queue: str, passed: set[str]) -> tuple[Any, ...]:

@@ -43,7 +43,8 @@ def due_by_rank(
 
     Those that are due; then, if there is room, those that fall due within `ahead` seconds, by due time. `among`: the
     words of an index by queue, priority, due time and id; `such`: what else they must be. Priority by priority from
-    the highest, so that what is not due is not read. Nothing may be sorted (`planning.in_order`).
+    the highest, so that what is not due is not read. Nothing may be sorted (`planning.in_order`). Each row has the id,
+    priority and due time, and `columns` beside.
     """
     due: list[Any] = []
     coming: list[Any] = []
