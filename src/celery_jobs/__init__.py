@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from celery_jobs.app import install
     from celery_jobs.arguments import Arguments
+    from celery_jobs.audit import Act, Actor, AuditedJobs
     from celery_jobs.bulk import BulkResult, Progress
     from celery_jobs.doctor import Finding
     from celery_jobs.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         InvalidJob,
         InvalidSettings,
         InvalidSignature,
+        InvalidToken,
         InvalidUrl,
         JobDeadLettered,
         JobEnded,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         ScheduleNotFound,
         SchemaOutdated,
         StoreUnavailable,
+        TokenNotFound,
         UnknownQueue,
         WaitTimeout,
     )
@@ -67,6 +70,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "app": ("install",),
     "arguments": ("Arguments",),
+    "audit": (
+        "Act",
+        "Actor",
+        "AuditedJobs",
+    ),
     "bulk": (
         "BulkResult",
         "Progress",
@@ -85,6 +93,7 @@ _HOMES = {
         "InvalidJob",
         "InvalidSettings",
         "InvalidSignature",
+        "InvalidToken",
         "InvalidUrl",
         "JobDeadLettered",
         "JobEnded",
@@ -105,6 +114,7 @@ _HOMES = {
         "ScheduleNotFound",
         "SchemaOutdated",
         "StoreUnavailable",
+        "TokenNotFound",
         "UnknownQueue",
         "WaitTimeout",
     ),
@@ -134,10 +144,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Act",
+    "Actor",
     "AlreadyReplayed",
     "AmbiguousId",
     "Arguments",
     "ArgumentsDoNotFit",
+    "AuditedJobs",
     "BlockedAddress",
     "BulkResult",
     "Cancelled",
@@ -155,6 +168,7 @@ __all__ = [
     "InvalidJob",
     "InvalidSettings",
     "InvalidSignature",
+    "InvalidToken",
     "InvalidUrl",
     "Job",
     "JobDeadLettered",
@@ -184,6 +198,7 @@ __all__ = [
     "ScheduleNotFound",
     "SchemaOutdated",
     "StoreUnavailable",
+    "TokenNotFound",
     "UnknownQueue",
     "WaitTimeout",
     "install",

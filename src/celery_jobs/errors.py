@@ -17,6 +17,7 @@ __all__ = [
     "InvalidJob",
     "InvalidSettings",
     "InvalidSignature",
+    "InvalidToken",
     "InvalidUrl",
     "JobDeadLettered",
     "JobEnded",
@@ -36,6 +37,7 @@ __all__ = [
     "RetryAfter",
     "SchemaOutdated",
     "StoreUnavailable",
+    "TokenNotFound",
     "UnknownQueue",
     "WaitTimeout",
 ]
@@ -168,6 +170,14 @@ class UnknownQueue(JobsError, LookupError):
         self.queue = queue
         hint = f"did you mean {near[0]}?" if near else "name it in jobs_queues if its first job is still to come"
         super().__init__(f"nobody knows a queue {queue!r}; {hint}")
+
+
+class InvalidToken(JobsError):
+    """An API token is none, has ended or was revoked; which of these is not told."""
+
+
+class TokenNotFound(JobsError, LookupError):
+    """No API token has this id or prefix."""
 
 
 class WaitTimeout(JobsError, TimeoutError):

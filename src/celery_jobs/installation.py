@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.imports import symbol_by_name
@@ -19,6 +20,7 @@ CELERYS_CONTROL, CONTROL = "celery.app.control:Control", "celery_jobs.remote_con
 WORKER_STEP = "celery_jobs.worker.step:JobsStep"
 CONSUMER_STEPS = ("celery_jobs.worker.refusals:Refusals", "celery_jobs.worker.kept_client:KeptClient")
 HTTP_JOBS = "celery_jobs.http.task:add_task"
+FLOWERS_ROUTES, LOAD = "flower.urls", "celery_jobs.web.loading:load"
 
 
 def ensure_installed(app: Celery) -> Plugin:
@@ -38,6 +40,8 @@ def _install(app: Celery) -> Plugin:
     app.steps["consumer"].update(CONSUMER_STEPS)
     beat.install(plugin)
     app.on_after_finalize.connect(_add_http_jobs, weak=False)
+    if FLOWERS_ROUTES in sys.modules:  # the command line has loaded it, whatever its command is
+        symbol_by_name(LOAD)()
     return plugin
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from celery_jobs import alerts, bulk, doctor, enqueueing, verbs, what_if
 from celery_jobs.arguments import Arguments, read_arguments
+from celery_jobs.audit_log import AuditLog
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
@@ -21,6 +22,7 @@ from celery_jobs.runs import MARKS, Page, Run, make_run, masked
 from celery_jobs.schedules import Schedules
 from celery_jobs.store import callbacks, invariants, reads
 from celery_jobs.store.filters import Filter
+from celery_jobs.tokens import Tokens
 from celery_jobs.waiting import wait_for_end
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, AuditLog):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in

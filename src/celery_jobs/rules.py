@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Rule", "unknown"]
 
 
+ROLES = ("viewer", "operator", "admin")
+"""What who signs in to Flower may be."""
+
 MOST_PLACES = 1_000_000
 """Of a queue; a number like none at all."""
 
@@ -48,6 +51,10 @@ RULES: dict[str, Rule] = {
     "tuple[float, ...]": Rule(
         f"a list of numbers above 0, at most {LONGEST_WAIT:,}",
         lambda v: isinstance(v, list | tuple) and all(_number(n) and n <= LONGEST_WAIT for n in v),
+    ),
+    "Roles": Rule(
+        f"a dictionary of names, each with a role of {', '.join(ROLES)},",
+        lambda v: isinstance(v, dict) and all(isinstance(name, str) and role in ROLES for name, role in v.items()),
     ),
     "Mode": Rule("'celery' or 'pull'", lambda v: v in ("celery", "pull")),
     "float | None": Rule("a number above 0, or None", lambda v: v is None or _number(v)),

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from celery_jobs.assertions import Assertion
     from celery_jobs.signing import Secret
 
-__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "Places", "QueueSettings", "Settings", "Starts"]
+__all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "Places", "QueueSettings", "Roles", "Settings", "Starts"]
 
 Mode = Literal["celery", "pull"]
 Places = int
 """How many jobs may run at once."""
 Starts = str
 """How many may start in a time: `100/m`."""
+Roles = dict[str, str]
+"""Roles by the names of who signs in to Flower: `{"*@example.com": "operator"}`."""
 
 MAX_DELAY = 86_400
 """Seconds; the longest `delay` our own doors take (semantics.md section 5)."""
@@ -194,6 +196,13 @@ class Settings:
     """Ports that no request goes to, whatever else is allowed."""
     max_retry_after: float = 86_400
     """Seconds that a server's `Retry-After` may put off the next attempt of an HTTP job."""
+
+    roles: Roles = field(default_factory=dict)
+    """What who signs in to Flower may: names or patterns with one role each, viewer, operator or admin; {}: all."""
+    rest_tasks: tuple[str, ...] = ("*",)
+    """Names of the tasks that REST and the page New job may enqueue, also patterns: `shop.*`."""
+    audit_retention_days: float = 365
+    """Days that an act is kept in the audit log."""
 
     def queue(self, name: str) -> QueueSettings:
         """Settings of the queue `name`."""

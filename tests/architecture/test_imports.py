@@ -12,8 +12,20 @@ import celery_jobs
 PACKAGE = Path(celery_jobs.__file__).parent
 
 LAYERS = (
-    ("states", "errors", "ids", "breaker", "priority", "soft_limit", "redaction", "failpoints", "moments", "rates"),
-    ("unchanged", "events"),
+    (
+        "states",
+        "errors",
+        "ids",
+        "words",
+        "breaker",
+        "priority",
+        "soft_limit",
+        "redaction",
+        "failpoints",
+        "moments",
+        "rates",
+    ),
+    ("unchanged", "events", "words"),
     (
         "policy",
         "addresses",
@@ -55,9 +67,10 @@ LAYERS = (
     ("task",),
     ("app", "http"),
     ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues", "following"),
-    ("outside", "schedules"),
+    ("outside", "schedules", "tokens", "audit_log"),
     ("jobs", "ticker"),
-    ("cli", "demo", "testing"),
+    ("audit",),
+    ("cli", "demo", "testing", "web"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 """Each module and package of ours with its layer: it may import from the layers above it in this list."""

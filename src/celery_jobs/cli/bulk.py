@@ -16,9 +16,9 @@ from celery_jobs.cli.progress import interruptible, progress_bar
 from celery_jobs.cli.runs_table import print_runs
 from celery_jobs.cli.screen import Screen, say
 from celery_jobs.cli.summary import print_result
-from celery_jobs.cli.text import plural
 from celery_jobs.errors import JobNotFound
 from celery_jobs.ids import parse_id
+from celery_jobs.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable

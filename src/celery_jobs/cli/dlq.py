@@ -13,9 +13,9 @@ from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.runs import limited, print_page, print_whole, whole_page, with_traceback
 from celery_jobs.cli.runs_table import print_dead_letters
 from celery_jobs.cli.screen import tell
-from celery_jobs.cli.text import plural
 from celery_jobs.cli.verbs import replay_chosen
 from celery_jobs.states import FinalStatus
+from celery_jobs.words import plural
 
 if TYPE_CHECKING:
     from celery_jobs.cli.bulk import Chosen

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_jobs.cli.text import safe
 from celery_jobs.errors import (
     AmbiguousId,
     InvalidJob,
@@ -22,6 +21,7 @@ from celery_jobs.errors import (
     WaitTimeout,
 )
 from celery_jobs.plugin import plugin_of
+from celery_jobs.words import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from celery_jobs.cli.enqueue_file import enqueue_lines
 from celery_jobs.cli.parameters import DURATION, EXPIRY, MOMENT, JsonType
 from celery_jobs.cli.runs import print_end
 from celery_jobs.cli.screen import tell
-from celery_jobs.cli.text import moment
 from celery_jobs.runs import MARKS
+from celery_jobs.words import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

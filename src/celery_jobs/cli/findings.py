@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from celery_jobs.cli.text import safe
+from celery_jobs.words import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from celery_jobs.cli.completion import complete_queue, complete_task
 from celery_jobs.cli.door import INTERRUPTED, REFUSED, as_json, door, jobs_of
 from celery_jobs.cli.parameters import DURATION, NON_EMPTY
 from celery_jobs.cli.screen import print_json
-from celery_jobs.cli.text import one_line, safe, span
 from celery_jobs.moments import plain
 from celery_jobs.states import FinalStatus
+from celery_jobs.words import one_line, safe, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

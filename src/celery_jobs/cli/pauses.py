@@ -10,7 +10,7 @@ import click
 from celery_jobs.cli.door import as_json, door, jobs_of
 from celery_jobs.cli.parameters import DURATION, EXPIRY, NON_EMPTY
 from celery_jobs.cli.screen import say, tell
-from celery_jobs.cli.text import moment, plural
+from celery_jobs.words import moment, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable

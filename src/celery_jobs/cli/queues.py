@@ -12,8 +12,8 @@ from celery_jobs.cli.door import as_json, door, jobs_of
 from celery_jobs.cli.parameters import WINDOW
 from celery_jobs.cli.screen import Screen, print_json
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import age, error_line, moment, one_line, span
 from celery_jobs.cli.what_if import print_what_if, refuse_without, what_if_options
+from celery_jobs.words import age, error_line, moment, one_line, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from celery_jobs.answers import body_text
-from celery_jobs.cli.text import one_line, plural, safe
+from celery_jobs.words import one_line, plural, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ from celery_jobs.cli.parameters import DURATION
 from celery_jobs.cli.runs_table import print_runs
 from celery_jobs.cli.screen import Screen, print_json, say
 from celery_jobs.cli.show import print_run
-from celery_jobs.cli.text import error_line, span
 from celery_jobs.ids import made_at
 from celery_jobs.runs import Page
 from celery_jobs.states import FinalStatus
+from celery_jobs.words import error_line, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from celery_jobs.cli.screen import state
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import age, error_line, moment, one_line, tags_line
+from celery_jobs.words import age, error_line, moment, one_line, tags_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

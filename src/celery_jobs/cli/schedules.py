@@ -17,7 +17,7 @@ from celery_jobs.cli.parameters import DURATION, NON_EMPTY, JsonType
 from celery_jobs.cli.pauses import me
 from celery_jobs.cli.screen import Screen, print_json, tell
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import age, moment, one_line, span
+from celery_jobs.words import age, moment, one_line, span
 
 if TYPE_CHECKING:
     from celery_jobs.store.schedules import Schedule

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from celery_jobs.cli.text import safe
 from celery_jobs.moments import plain
+from celery_jobs.words import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

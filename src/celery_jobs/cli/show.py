@@ -9,8 +9,8 @@ from rich.text import Text
 
 from celery_jobs.cli.response import print_response
 from celery_jobs.cli.screen import state
-from celery_jobs.cli.text import age, moment, one_line, plural, safe, span, tags_line
 from celery_jobs.cli.timeline import print_timeline
+from celery_jobs.words import age, moment, one_line, plural, safe, span, tags_line
 
 if TYPE_CHECKING:
     from celery_jobs.cli.lineage import Lineage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from celery_jobs.cli.screen import state
-from celery_jobs.cli.text import error_line, moment, one_line, span
+from celery_jobs.words import error_line, moment, one_line, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import click
 from celery_jobs.cli.bulk import act, bulk_options
 from celery_jobs.cli.door import door, jobs_of
 from celery_jobs.cli.screen import tell
-from celery_jobs.cli.text import plural
+from celery_jobs.words import plural
 
 if TYPE_CHECKING:
     from celery_jobs.cli.bulk import Chosen

@@ -12,7 +12,7 @@ from celery_jobs.cli.completion import complete_queue
 from celery_jobs.cli.parameters import DURATION, MOMENT, NON_EMPTY
 from celery_jobs.cli.screen import Screen, print_json, say
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import moment, one_line, plural, span
+from celery_jobs.words import moment, one_line, plural, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

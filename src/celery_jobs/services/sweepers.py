@@ -10,7 +10,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from celery_jobs.services.base import Service
-from celery_jobs.store import dead_letters, services
+from celery_jobs.store import audit, dead_letters, services
 from celery_jobs.store.services import Pace
 
 if TYPE_CHECKING:
@@ -127,9 +127,14 @@ class DeadLetterSweeper(_Sweeper):
 
 
 class HistorySweeper(_Sweeper):
-    """Deletes chains that ended outside the dead-letter queue before `history_retention_days`."""
+    """Deletes chains that ended outside the dead-letter queue before `history_retention_days`, and old acts."""
 
     name = "history-sweeper"
+
+    def _batches(self) -> Iterator[int]:
+        yield from super()._batches()
+        while audit.sweep(self.plugin.db, self.settings.audit_retention_days, BATCH) == BATCH:
+            yield 0
 
     def _batch(self, name: str | None, queue: QueueSettings, others: list[str], after: Reached | None) -> Swept:
         days = queue.history_retention_days

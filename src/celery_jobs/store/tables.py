@@ -18,6 +18,7 @@ from sqlalchemy import (
     text,
 )
 
+from celery_jobs.store.access_tables import audit, tokens
 from celery_jobs.store.columns import Id, Json, Timestamp, metadata
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Json",
     "Timestamp",
     "alerts",
+    "audit",
     "jobs",
     "messages",
     "metadata",
@@ -37,6 +39,7 @@ __all__ = [
     "tagged",
     "ticks",
     "to_be_killed",
+    "tokens",
     "unalerted",
     "unsent_callback",
     "workers",

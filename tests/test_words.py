@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from celery_jobs.cli.tables import Column, print_table
-from celery_jobs.cli.text import age, error_line, one_line, safe, span
+from celery_jobs.words import age, error_line, one_line, safe, span
 
 
 @pytest.mark.parametrize(

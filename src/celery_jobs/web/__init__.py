@@ -1,0 +1,1 @@
+"""The dashboard, the REST API and the metrics, inside Flower."""
