@@ -79,18 +79,19 @@ class Actor:
 class AuditedJobs(Jobs):
     """The verbs of `Jobs`, those that change something written to the audit log as done by an actor.
 
-    It is for one thread. `act_id`: of the act that this one has begun last.
+    It is for one thread. `reason`: why it is done, of a verb that is not told; `act_id`: of the last act.
     """
 
     def __init__(self, app: Celery, actor: Actor) -> None:
         super().__init__(app)
         self.actor = actor
         self.act_id: str | None = None
+        self.reason: str | None = None
         self._is_acting = False
 
     def _begin_act(self, action: str, given: Mapping[str, Any], act_id: str | None) -> str:
         """Write an act down; a verb that calls another is one act."""
-        reason = given.get("reason")
+        reason = given.get("reason", self.reason)
         self.act_id = act_id or new_id()
         audit.begin(
             self._plugin.db,

@@ -96,5 +96,5 @@ def signed_in(site: Site, user: str = USER, password: str = PASSWORD) -> Iterato
     """Somebody who has signed in by basic auth, with the token that the forms of the pages carry."""
     with site.client(auth=(user, password), headers={"Sec-Fetch-Site": "same-origin"}) as client:
         client.get("/jobs")
-        client.headers["X-XSRFToken"] = client.cookies.get("_xsrf", "")
+        client.headers["X-XSRFToken"] = client.cookies.get("_xsrf") or ""
         yield client

@@ -30,21 +30,24 @@ __all__ = ["Filter", "Where"]
 MOST_TAGS = 50
 """That one filter asks for: no job has more."""
 
+MOST_QUEUES = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which runs are meant; what is None is not asked. Moments are aware, or naive in UTC.
 
-    `status`: any status or final status, as any of the documents spells it; `tag`: a value, or `key:value`, or a list
-    of these, each of which is asked for; `error_type`: the exception's class, with or without its module; `error`: a
-    text in its message, in any case; `attempts`: so many begun so far; `original`: an original's id; `replay_of`: the
-    id of what was replayed; `ended`: whether the run has its verdict.
+    `status`: any status or final status, as any of the documents spells it; `queue`: a name, or a list of names, one of
+    which is asked for; `tag`: a value, or `key:value`, or a list of these, each of which is asked for; `error_type`:
+    the exception's class, with or without its module; `error`: a text in its message, in any case; `attempts`: so many
+    begun so far; `original`: an original's id; `replay_of`: the id of what was replayed; `ended`: whether the run has
+    its verdict.
     Raises ValueError naming the field.
     """
 
     status: str | None = None
     final_status: str | None = None
-    queue: str | None = None
+    queue: str | Sequence[str] | None = None
     task: str | None = None
     tag: str | Sequence[str] | None = None
     error_type: str | None = None
@@ -89,7 +92,7 @@ class Where(TypedDict, total=False):
 
     status: str | None
     final_status: str | None
-    queue: str | None
+    queue: str | Sequence[str] | None
     task: str | None
     tag: str | Sequence[str] | None
     error_type: str | None
@@ -131,6 +134,13 @@ def _check_tags(name: str, value: Any) -> None:
         _check_text(name, tag)
 
 
+def _check_queues(name: str, value: Any) -> None:
+    if isinstance(value, list | tuple) and not 1 <= len(value) <= MOST_QUEUES:
+        raise ValueError(f"{name}: a text, or a list of 1 to {MOST_QUEUES:,} texts, is expected, not {value!r}")
+    for queue in value if isinstance(value, list | tuple) else [value]:
+        _check_text(name, queue)
+
+
 def _check_moment(name: str, value: Any) -> None:
     if not isinstance(value, datetime):
         raise ValueError(f"{name}: a datetime is expected, not {value!r}")
@@ -157,7 +167,8 @@ def _check_bool(name: str, value: Any) -> None:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("status", "final_status"), _check_state),
     **dict.fromkeys(("original", "replay_of"), _check_id),
-    **dict.fromkeys(("queue", "task", "error_type", "error"), _check_text),
+    "queue": _check_queues,
+    **dict.fromkeys(("task", "error_type", "error"), _check_text),
     "tag": _check_tags,
     **dict.fromkeys(("created_after", "created_before", "dead_lettered_after", "dead_lettered_before"), _check_moment),
     "attempts": _check_count,
@@ -223,7 +234,7 @@ def _moment(value: datetime) -> Any:
 _CONDITIONS: dict[str, Callable[[Database, Columns, Any], ColumnElement[bool]]] = {
     "status": _in_state,
     "final_status": _has_verdict,
-    "queue": lambda db, of, value: of.queue == value,
+    "queue": lambda db, of, value: of.queue == value if isinstance(value, str) else of.queue.in_(value),
     "task": lambda db, of, value: of.task == value,
     "tag": _tagged,
     "error_type": _failed_as,

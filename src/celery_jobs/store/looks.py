@@ -105,7 +105,7 @@ def _narrowed(db: Database, which: Filter, connection: Connection) -> tuple[list
     if having is not None:
         return [among(jobs.c.id, having, arrays=True)], True
     if _are_dead(which):
-        of_queue = [] if which.queue is None else [jobs.c.queue == which.queue]
+        of_queue = [jobs.c.queue == which.queue] if isinstance(which.queue, str) else []
         return [jobs.c.dead_lettered_at.is_not(None), *of_queue], False
     live = _live(which)
     if live and _are_few(connection, live):

@@ -1,0 +1,1 @@
+"""The REST API, under `/api/v1`: each operation calls one verb of `Jobs`."""
