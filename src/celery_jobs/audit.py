@@ -102,7 +102,7 @@ class AuditedJobs(Jobs):
             token_id=self.actor.token_id,
             action=action,
             target=_target(given, self._plugin.settings.redacted),
-            reason=clean(reason)[:LONGEST_TEXT] if isinstance(reason, str) else None,
+            reason=self._plugin.masked(clean(reason)[:LONGEST_TEXT]) if isinstance(reason, str) else None,
         )
         return self.act_id
 
@@ -160,8 +160,10 @@ def _target(given: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     if isinstance(ids, Sized) and len(ids) > MOST_IDS:
         told["ids_count"] = len(ids)
     items = given.get("items")
-    if isinstance(items, Sized):
+    if isinstance(items, list):
         told["items_count"] = len(items)
+        tasks = {str(item.get("task") or "") for item in items if isinstance(item, Mapping)} - {""}
+        told["tasks"] = _plain(sorted(tasks))
     cleaned: dict[str, Any] = redact(told, names)
     return cleaned
 

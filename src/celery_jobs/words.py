@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["age", "error_line", "moment", "one_line", "plural", "safe", "span", "tags_line"]
+if TYPE_CHECKING:
+    from celery_jobs.store.audit import Act
+
+__all__ = ["act_result", "age", "error_line", "moment", "one_line", "plural", "safe", "span", "tags_line"]
 
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, of which escapes are made, and marks that turn the direction of what follows."""
@@ -70,3 +73,11 @@ def span(seconds: float) -> str:
 def plural(count: int, noun: str) -> str:
     """A number and its noun: `1 run`, `1,200 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def act_result(act: Act) -> str:
+    """What came of an act, with its counts where it has any."""
+    said = act.result or ("interrupted" if act.is_interrupted else "goes on")
+    if act.matched is None:
+        return said
+    return f"{said}: {act.done or 0:,} of {act.matched:,}" + (f", {act.skipped:,} skipped" if act.skipped else "")

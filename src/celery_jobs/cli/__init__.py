@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from celery_jobs.cli.alert import alert
+from celery_jobs.cli.audit import audit
 from celery_jobs.cli.callback import callback
 from celery_jobs.cli.dlq import dlq
 from celery_jobs.cli.enqueue import enqueue
@@ -18,6 +19,7 @@ from celery_jobs.cli.pauses import drain, pause, resume
 from celery_jobs.cli.queues import queues, stats
 from celery_jobs.cli.runs import list_runs, show, wait
 from celery_jobs.cli.schedules import schedule
+from celery_jobs.cli.tokens import tokens
 from celery_jobs.cli.verbs import cancel, delete, fire, replay
 
 __all__ = ["jobs"]
@@ -58,7 +60,7 @@ _ACTING = (
     *(enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, release_key, dlq),
     *(pause, resume, drain, schedule, callback, alert),
 )
-_KEEPING = (promote, sweep, reap, migrate, check)
+_KEEPING = (tokens, audit, promote, sweep, reap, migrate, check)
 
 for command in (*_LOOKING, *_ACTING, *_KEEPING):
     jobs.add_command(command)

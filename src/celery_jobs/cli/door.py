@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import getpass
+import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from celery_jobs.errors import (
     ScheduleNotFound,
     SchemaOutdated,
     StoreUnavailable,
+    TokenNotFound,
     WaitTimeout,
 )
 from celery_jobs.plugin import plugin_of
@@ -31,7 +35,18 @@ if TYPE_CHECKING:
     from celery_jobs.jobs import Jobs
     from celery_jobs.plugin import Plugin
 
-__all__ = ["INTERRUPTED", "NOT_FOUND", "REFUSED", "Refused", "as_json", "door", "jobs_of", "load_tasks", "plugin_here"]
+__all__ = [
+    "INTERRUPTED",
+    "NOT_FOUND",
+    "REFUSED",
+    "Refused",
+    "as_json",
+    "door",
+    "jobs_of",
+    "load_tasks",
+    "me",
+    "plugin_here",
+]
 
 REFUSED, USAGE, NOT_FOUND, DATABASE, TIMEOUT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -39,6 +54,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (JobNotFound, NOT_FOUND),
     (KeyNotFound, NOT_FOUND),
     (ScheduleNotFound, NOT_FOUND),
+    (TokenNotFound, NOT_FOUND),
     (StoreUnavailable, DATABASE),
     (SchemaOutdated, DATABASE),
     (WaitTimeout, TIMEOUT),
@@ -110,7 +126,15 @@ def plugin_here(context: click.Context) -> Plugin:
 
 
 def jobs_of(context: click.Context) -> Jobs:
-    """The verbs on the app given by -A."""
-    from celery_jobs.jobs import Jobs
+    """The verbs on the app given by -A; what they change is in the audit log as done by who runs the command."""
+    from celery_jobs.audit import Actor, AuditedJobs
 
-    return Jobs(plugin_here(context).app)
+    return AuditedJobs(plugin_here(context).app, Actor(f"{me() or os.getuid()}@{socket.gethostname()}", "cli"))
+
+
+def me() -> str | None:
+    """Who runs the command."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_jobs.cli.door import as_json, door, jobs_of
+from celery_jobs.cli.door import as_json, door, jobs_of, me
 from celery_jobs.cli.parameters import DURATION, EXPIRY, NON_EMPTY
 from celery_jobs.cli.screen import say, tell
 from celery_jobs.words import moment, plural
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.pauses import Pause
 
-__all__ = ["drain", "me", "pause", "resume"]
+__all__ = ["drain", "pause", "resume"]
 
 
 def _why(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,14 +28,6 @@ def _why(command: Callable[..., Any]) -> Callable[..., Any]:
         "--until", type=EXPIRY, help="When it goes on by itself: a moment, or a time from now such as 2h."
     )
     return end(command)
-
-
-def me() -> str | None:
-    """Who runs the command."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        return None
 
 
 @click.command()

@@ -9,12 +9,11 @@ import click
 from rich.text import Text
 
 from celery_jobs.cli.completion import complete_task
-from celery_jobs.cli.door import as_json, door, jobs_of
+from celery_jobs.cli.door import as_json, door, jobs_of, me
 from celery_jobs.cli.enqueue import print_enqueued, recurring_options
 from celery_jobs.cli.enqueue_http import given_of, request_options
 from celery_jobs.cli.order import InOrder
 from celery_jobs.cli.parameters import DURATION, NON_EMPTY, JsonType
-from celery_jobs.cli.pauses import me
 from celery_jobs.cli.screen import Screen, print_json, tell
 from celery_jobs.cli.tables import Column, print_table
 from celery_jobs.words import age, moment, one_line, span
