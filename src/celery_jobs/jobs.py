@@ -23,6 +23,7 @@ from celery_jobs.schedules import Schedules
 from celery_jobs.store import callbacks, invariants, reads
 from celery_jobs.store.filters import Filter
 from celery_jobs.tokens import Tokens
+from celery_jobs.vitals import Vitals
 from celery_jobs.waiting import wait_for_end
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, AuditLog):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, AuditLog, Vitals):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in

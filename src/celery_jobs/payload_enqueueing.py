@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Enqueued
 
-__all__ = ["enqueue", "require_pull"]
+__all__ = ["enqueue", "make", "require_pull"]
 
 _KNOWN = frozenset(
     [
@@ -35,7 +35,7 @@ def enqueue(plugin: Plugin, queue: str, payload: Any, options: Mapping[str, Any]
     from celery_jobs.store import enqueue as store
 
     require_pull(plugin, queue)
-    job, session = _make(plugin, queue, payload, options)
+    job, session = make(plugin, queue, payload, options)
     if session is None:
         enqueued = store.enqueue(plugin.db, job)
         tell_enqueued(job, enqueued)
@@ -55,8 +55,8 @@ def require_pull(plugin: Plugin, queue: Any) -> None:
         )
 
 
-def _make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) -> tuple[NewJob, Any]:
-    """The first attempt of a chain, and the transaction of the caller's own that it is to be part of."""
+def make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) -> tuple[NewJob, Any]:
+    """The first attempt of a chain, and the transaction of the caller's own that it is part of; raises InvalidJob."""
     refuse_unknown(given, _KNOWN)
     ours = {name: value for name, value in given.items() if name not in ("priority", "expires")}
     ours["job_priority"] = given.get("priority")

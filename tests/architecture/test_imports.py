@@ -25,7 +25,7 @@ LAYERS = (
         "moments",
         "rates",
     ),
-    ("unchanged", "events", "words"),
+    ("unchanged", "events", "words", "amounts"),
     (
         "policy",
         "addresses",
@@ -67,9 +67,9 @@ LAYERS = (
     ("task",),
     ("app", "http"),
     ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues", "following"),
-    ("outside", "schedules", "tokens", "audit_log"),
+    ("outside", "schedules", "tokens", "audit_log", "vitals"),
     ("jobs", "ticker"),
-    ("audit",),
+    ("audit", "lineage"),
     ("cli", "demo", "testing", "web"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

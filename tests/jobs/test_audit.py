@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOOKING = {
     *("get", "find", "arguments", "list", "count", "wait", "preview", "what_if", "check", "examine", "events"),
     *("queues", "error_groups", "running", "wait_idle", "schedules", "get_schedule", "tokens", "acts", "act"),
+    *("timeline", "services", "workers"),
 }
 WORK = {"claim", "complete", "fail", "heartbeat"}
 GATHERING = {"batch"}

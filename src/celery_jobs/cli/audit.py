@@ -39,9 +39,9 @@ _COLUMNS = (
 def audit(
     context: click.Context, actor: str | None, action: str | None, way: str | None, limit: int, json: bool
 ) -> None:
-    """List the acts that changed something, the newest first: who did what, to what, and why.
+    """List who did what, to what, and why.
 
-    What the app's own code does is not among them.
+    The newest act first. Looking is no act, and what the app's own code does is not among them.
 
     \b
       celery -A shop jobs audit --actor ada --action replay_many

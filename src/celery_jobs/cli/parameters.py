@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from celery_jobs.amounts import read_duration, read_expiry, read_moment, read_rate, read_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DURATION", "EXPIRY", "MOMENT", "NON_EMPTY", "RATE", "WINDOW", "JsonType"]
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", re.ASCII)
-_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?", re.ASCII)
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
@@ -55,64 +51,15 @@ class JsonType(Parsed):
         return value
 
 
-def _duration(text: str) -> float:
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"seconds, or a time such as 30s, 5m or 2h, are expected, not {text!r}")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
-
-
-def _window(text: str) -> float:
-    seconds = _duration(text)
-    if seconds == 0:
-        raise ValueError("a time above 0 such as 15m is expected")
-    return seconds
-
-
-def _moment(text: str) -> datetime:
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is not None and found[2]:
-        try:
-            return datetime.now(UTC) - timedelta(seconds=_duration(text))
-        except OverflowError:
-            raise ValueError(f"{text!r} ago is before the year 1") from None
-    try:
-        return _in_utc(datetime.fromisoformat(text.strip()))
-    except (ValueError, OverflowError):
-        raise ValueError(f"an ISO 8601 moment, or an age such as 30m, 2h or 7d, is expected, not {text!r}") from None
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _expiry(text: str) -> float | datetime:
-    try:
-        return _duration(text)
-    except ValueError:
-        try:
-            return _in_utc(datetime.fromisoformat(text.strip()))
-        except (ValueError, OverflowError):
-            raise ValueError(f"seconds, a time such as 2h, or an ISO 8601 moment is expected, not {text!r}") from None
-
-
-def _rate(text: str) -> float:
-    found = _RATE.fullmatch(text.strip())
-    rate = float(found[1]) / _SECONDS[found[2] or "s"] if found else 0.0
-    if rate <= 0:
-        raise ValueError(f"a rate above 0 such as 50/s or 3000/m is expected, not {text!r}")
-    return rate
-
-
 def _non_empty(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return text
 
 
-DURATION = Parsed("duration", _duration)
-WINDOW = Parsed("duration", _window)
-MOMENT = Parsed("moment", _moment)
-EXPIRY = Parsed("expiry", _expiry)
-RATE = Parsed("rate", _rate)
+DURATION = Parsed("duration", read_duration)
+WINDOW = Parsed("duration", read_window)
+MOMENT = Parsed("moment", read_moment)
+EXPIRY = Parsed("expiry", read_expiry)
+RATE = Parsed("rate", read_rate)
 NON_EMPTY = Parsed("text", _non_empty)

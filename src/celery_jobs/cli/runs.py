@@ -10,12 +10,12 @@ import click
 
 from celery_jobs.cli.door import REFUSED, as_json, door, jobs_of
 from celery_jobs.cli.filters import filter_options, with_whole_ids
-from celery_jobs.cli.lineage import lineage
 from celery_jobs.cli.parameters import DURATION
 from celery_jobs.cli.runs_table import print_runs
 from celery_jobs.cli.screen import Screen, print_json, say
 from celery_jobs.cli.show import print_run
 from celery_jobs.ids import made_at
+from celery_jobs.lineage import lineage
 from celery_jobs.runs import Page
 from celery_jobs.states import FinalStatus
 from celery_jobs.words import error_line, span

@@ -13,8 +13,8 @@ from celery_jobs.cli.timeline import print_timeline
 from celery_jobs.words import age, moment, one_line, plural, safe, span, tags_line
 
 if TYPE_CHECKING:
-    from celery_jobs.cli.lineage import Lineage
     from celery_jobs.cli.screen import Screen
+    from celery_jobs.lineage import Lineage
     from celery_jobs.runs import Run
     from celery_jobs.store.rows import Job
 

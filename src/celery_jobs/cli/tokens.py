@@ -77,7 +77,9 @@ def make(
 @as_json
 @door
 def list_tokens(context: click.Context, json: bool) -> None:
-    """List the tokens, the newest first, also those that have ended.
+    """List the tokens.
+
+    The newest first, also those that have ended.
 
     \b
       celery -A shop jobs tokens list
@@ -109,7 +111,9 @@ def _state(token: Token) -> str:
 @as_json
 @door
 def revoke(context: click.Context, token: str, json: bool) -> None:
-    """End a TOKEN, by its id or the 12 characters behind cjk_; its next request is refused.
+    """End a token: its next request is refused.
+
+    TOKEN is its id, or the 12 characters that it is named by.
 
     \b
       celery -A shop jobs tokens revoke PiDBYgrKpJPT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.plugin import Plugin
 
-__all__ = ["Page"]
+__all__ = ["Changed", "Elsewhere", "Page", "Shown"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -34,15 +35,35 @@ POLICY = (
 )
 """What a page may load and do: files of this site; nothing inside of it is a script."""
 
+LONGEST_FIELD = 65_536
+"""Characters of one field of a form; a payload has more room in the REST API."""
+
 NOTICE = "jobs_notice"
 """The cookie that carries what an act said over to the page that is shown after it."""
+
+
+class Elsewhere(Exception):
+    """What was asked for is on another page of ours, at this path."""
+
+
+class Changed(JobsError):
+    """What was to be done is not what it was when it was looked at; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A page that an act shows at once, instead of leading to one. `status`: of the answer."""
+
+    template: str
+    values: dict[str, Any]
+    status: int = 200
 
 
 class Page(BaseHandler):
     """A page. `template`: its name; `tab`: the one of TABS that it stands under.
 
-    `read(*place)` gives what its template shows, `act(*place)` does what its forms ask for and gives where to go on;
-    both run in a thread. `scope`: who may see it; `acts`: who may act on it.
+    `read(*place)` gives what its template shows, `act(*place)` does what its forms ask for and gives where to go on, or
+    what to show; both run in a thread. `scope`: who may see it; `acts`: who may act on it.
     """
 
     template = ""
@@ -57,8 +78,8 @@ class Page(BaseHandler):
         """What the template shows."""
         raise NotImplementedError
 
-    def act(self, *place: str) -> str:
-        """Do what was asked for; the path of ours to go on with."""
+    def act(self, *place: str) -> str | Shown:
+        """Do what was asked for; the path of ours to go on with, or what to show."""
         raise HTTPError(405)
 
     # Flower's own sends a browser that has not signed in to where it can.
@@ -73,6 +94,8 @@ class Page(BaseHandler):
         """Show the page."""
         try:
             values = await self.ask(self.read, *place)
+        except Elsewhere as elsewhere:
+            self.redirect(self.link(str(elsewhere)))
         except (JobsError, ValueError) as error:
             self.fail(error)
         else:
@@ -83,10 +106,17 @@ class Page(BaseHandler):
         self.require_writable()
         try:
             onwards = await self.ask(self.act, *place)
+        except Changed as error:
+            self.fail(error)
+            return
         except (JobsError, ValueError) as error:
             self.notify(str(error), "danger")
             onwards = self.back
-        self.redirect(self.link(onwards))
+        if isinstance(onwards, Shown):
+            self.set_status(onwards.status)
+            self.show(onwards.values, onwards.template)
+        else:
+            self.redirect(self.link(onwards))
 
     def options(self, *_: Any, **__: Any) -> None:
         """No other site is told that it may ask."""
@@ -140,9 +170,9 @@ class Page(BaseHandler):
         """What a function gives that asks the database, run in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.application.executor, partial(function, *args))
 
-    def show(self, values: dict[str, Any]) -> None:
+    def show(self, values: dict[str, Any], template: str | None = None) -> None:
         """Write the page."""
-        self.render(f"jobs/{self.template}", page=self, words=words, notice=self._take_notice(), **values)
+        self.render(f"jobs/{template or self.template}", page=self, words=words, notice=self._take_notice(), **values)
 
     def fail(self, error: Exception) -> None:
         """Show what is wrong instead of the page."""
@@ -159,8 +189,20 @@ class Page(BaseHandler):
         return f"{'/' + prefix if prefix else ''}{path}{'?' + asked if asked else ''}"
 
     def field(self, name: str, default: str = "") -> str:
-        """What a form says; Flower's own `get_argument` gives HTML."""
-        return str(self.get_body_argument(name, default))
+        """What a form says; Flower's own `get_argument` gives HTML. Raises ValueError for what is too long."""
+        text = str(self.get_body_argument(name, default))
+        if len(text) > LONGEST_FIELD:
+            raise ValueError(f"{name}: at most {LONGEST_FIELD:,} characters are taken")
+        return text
+
+    def given(self, arguments: dict[str, list[bytes]]) -> dict[str, list[str]]:
+        """The fields of an address or a form as texts."""
+        return {name: [value.decode("utf-8", "replace") for value in said] for name, said in arguments.items()}
+
+    @property
+    def reason(self) -> str | None:
+        """Why, as a form says it."""
+        return self.field("reason").strip() or None
 
     def query(self, name: str) -> str | None:
         """What the address asks for; None: nothing."""
