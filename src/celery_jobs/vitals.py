@@ -89,7 +89,7 @@ class ServiceHealth:
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """A worker: where, its queues, since when, seconds since its last heartbeat. `is_alive` False: it counts as dead."""
+    """A worker: where, its queues, since when, seconds since its last heartbeat; `is_alive` False: it is dead."""
 
     id: str
     hostname: str

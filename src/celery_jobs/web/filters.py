@@ -80,6 +80,6 @@ def read_filter(given: Mapping[str, list[str]]) -> FilterForm:
 def _read(name: str, said: list[str]) -> Any:
     if any(len(text) > LONGEST for text in said):
         raise ValueError(f"at most {LONGEST:,} characters are taken")
-    value = said if name == "tag" else _READ[name](said[-1])
+    value: Any = said if name == "tag" else _READ[name](said[-1])
     Filter(**{name: value})
     return value

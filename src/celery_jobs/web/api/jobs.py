@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs.errors import InvalidJob
@@ -15,6 +14,7 @@ from celery_jobs.web.api import fields
 from celery_jobs.web.api.forms import listed, ref
 from celery_jobs.web.api.operation import Answer, Operation
 from celery_jobs.web.api.problem import Problem
+from celery_jobs.web.exposure import is_exposed, is_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +71,9 @@ def read_task(call: Call, given: dict[str, Any]) -> tuple[str, list[Any], dict[s
 
 def require_exposed(call: Call, name: str) -> None:
     """Only what is registered here is made, and only what `jobs_rest_tasks` lets: never a name to be imported."""
-    if call.plugin.task(name) is None or not call.plugin.manages(name):
+    if not is_job(call.plugin, name):
         raise InvalidJob("task", f"{name[:100]!r} is no registered job of this app")
-    if not any(fnmatchcase(name, pattern) for pattern in call.plugin.settings.rest_tasks):
+    if not is_exposed(call.plugin, name):
         raise Problem(403, f"the task {name} may not be enqueued by REST (jobs_rest_tasks)", field="task")
 
 

@@ -52,3 +52,11 @@
 
   document.querySelectorAll("[data-live]").forEach(keepAlive);
 })();
+
+// A box in the head of a table ticks all of its kind.
+document.addEventListener("change", (event) => {
+  const name = event.target.dataset ? event.target.dataset.all : undefined;
+  if (name) {
+    document.querySelectorAll(`input[name="${name}"]`).forEach((box) => { box.checked = event.target.checked; });
+  }
+});
