@@ -8,6 +8,7 @@ _PAGES = "celery_jobs.web.pages"
 
 ROUTES: list[tuple[str, str]] = [
     (r"/jobs/static/(.*)", "celery_jobs.web.static_files.StaticFiles"),
+    (r"/metrics", "celery_jobs.web.metrics.Metrics"),
     (r"/api/v1(/.*)", "celery_jobs.web.api.handler.ApiHandler"),
     (r"/jobs", f"{_PAGES}.list.ListPage"),
     (r"/jobs/overview", f"{_PAGES}.overview.OverviewPage"),
