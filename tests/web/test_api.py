@@ -197,40 +197,38 @@ def test_events_are_streamed_until_the_job_is_over(api: httpx.Client, app: Celer
     assert json.loads(data)["details"]["final_status"] == "success"
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "said"),
-    [
-        (b"{", 400, {"code": "not_json"}),
-        (b'{"task": "a", "task": "b"}', 400, {"code": "not_json"}),
-        (b'{"task": NaN}', 400, {"code": "not_json"}),
-        (b'{"task": 1e999}', 400, {"code": "not_json"}),
-        (b'{"task": ' + b"9" * 5000 + b"}", 400, {"code": "not_json"}),
-        (b"[" * 5000 + b"]" * 5000, 400, {"code": "not_json"}),
-        (b'{"args": ' + b"[" * 70 + b"]" * 70 + b"}", 400, {"code": "not_json"}),
-        (b"\xff", 400, {"code": "not_json"}),
-        (b"[]", 422, {"field": "body"}),
-        (b"{}", 422, {"field": "task"}),
-        (b'{"task": 7}', 422, {"field": "task"}),
-        (b'{"task": "shop.add", "dealy": 7}', 422, {"field": "dealy"}),
-        (b'{"task": "shop.add", "delay": 86401}', 422, {"field": "delay"}),
-        (b'{"task": "shop.add", "delay": 1, "run_at": "2030-01-01T00:00:00Z"}', 422, {}),
-        (b'{"task": "shop.add", "queue": "a", "queue_name": "b"}', 422, {"field": "queue_name"}),
-        (b'{"task": "shop.add", "queue": "New Queue"}', 422, {"field": "queue"}),
-        (b'{"task": "shop.add", "url": "https://example.com"}', 422, {"field": "url"}),
-        (b'{"task": "celery.backend_cleanup"}', 422, {"field": "task"}),
-        (b'{"task": "celery_jobs.promoter"}', 422, {"field": "task"}),
-        (b'{"task": "shop.add", "args": [], "max_attempts": 2, "max_retries": 2}', 422, {}),
-        (b'{"url": "http://127.0.0.1\\r\\nX: y/"}', 422, {"field": "url"}),
-        (b'{"url": "https://a.example", "headers": {"X": "a\\r\\nB: c"}}', 422, {"field": "headers"}),
-        (b'{"url": "https://a.example", "headers": {"Host": "b"}}', 422, {"field": "headers"}),
-        (b'{"task": "shop.add", "args": ["' + b"x" * 1_048_576 + b'"]}', 413, {}),
-    ],
+BAD: tuple[tuple[bytes, int, dict[str, Any]], ...] = (
+    (b"{", 400, {"code": "not_json"}),
+    (b'{"task": "a", "task": "b"}', 400, {"code": "not_json"}),
+    (b'{"task": NaN}', 400, {"code": "not_json"}),
+    (b'{"task": 1e999}', 400, {"code": "not_json"}),
+    (b'{"task": ' + b"9" * 5000 + b"}", 400, {"code": "not_json"}),
+    (b"[" * 5000 + b"]" * 5000, 400, {"code": "not_json"}),
+    (b'{"args": ' + b"[" * 70 + b"]" * 70 + b"}", 400, {"code": "not_json"}),
+    (b"\xff", 400, {"code": "not_json"}),
+    (b"[]", 422, {"field": "body"}),
+    (b"{}", 422, {"field": "task"}),
+    (b'{"task": 7}', 422, {"field": "task"}),
+    (b'{"task": "shop.add", "dealy": 7}', 422, {"field": "dealy"}),
+    (b'{"task": "shop.add", "delay": 86401}', 422, {"field": "delay"}),
+    (b'{"task": "shop.add", "delay": 1, "run_at": "2030-01-01T00:00:00Z"}', 422, {}),
+    (b'{"task": "shop.add", "queue": "a", "queue_name": "b"}', 422, {"field": "queue_name"}),
+    (b'{"task": "shop.add", "queue": "New Queue"}', 422, {"field": "queue"}),
+    (b'{"task": "shop.add", "url": "https://example.com"}', 422, {"field": "url"}),
+    (b'{"task": "celery.backend_cleanup"}', 422, {"field": "task"}),
+    (b'{"task": "celery_jobs.promoter"}', 422, {"field": "task"}),
+    (b'{"task": "shop.add", "args": [], "max_attempts": 2, "max_retries": 2}', 422, {}),
+    (b'{"url": "http://127.0.0.1\\r\\nX: y/"}', 422, {"field": "url"}),
+    (b'{"url": "https://a.example", "headers": {"X": "a\\r\\nB: c"}}', 422, {"field": "headers"}),
+    (b'{"url": "https://a.example", "headers": {"Host": "b"}}', 422, {"field": "headers"}),
+    (b'{"task": "shop.add", "args": ["' + b"x" * 1_048_576 + b'"]}', 413, {}),
 )
-def test_bad_bodies_are_refused_and_nothing_is_made(
-    api: httpx.Client, doors: Jobs, body: bytes, status: int, said: dict[str, Any]
-) -> None:
-    answer = api.post(f"{API}/jobs", content=body, headers={"Content-Type": "application/json"})
-    refused(answer, status, **said)
+"""Bodies of a new job, and what is said of each."""
+
+
+def test_bad_bodies_are_refused_and_nothing_is_made(api: httpx.Client, doors: Jobs) -> None:
+    for body, status, said in BAD:
+        refused(api.post(f"{API}/jobs", content=body, headers={"Content-Type": "application/json"}), status, **said)
     assert len(doors.list()) == 0
 
 
@@ -258,14 +256,17 @@ def path_of(path: str) -> str:
     return API + path.format(**ARGUMENTS)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
-def test_who_is_nobody_may_nothing(site: Site, operation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [{}, {"basic_auth": ["ada:lovelace"]}], ids=["open", "basic"])
+def test_who_is_nobody_may_nothing(
+    new_site: Callable[..., Site], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", "true")
-    with site.client() as client:
-        answer = client.request(operation.method, path_of(operation.path), json={})
-        refused(answer, 401)
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
-        assert "Access-Control-Allow-Origin" not in answer.headers
+    with new_site(**options).client() as client:
+        for operation in OPERATIONS:
+            answer = client.request(operation.method, path_of(operation.path), json={})
+            refused(answer, 401)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 HELD = {

@@ -107,6 +107,7 @@ def test_dead_letters_are_replayed_and_purged(page: Page, app: Celery, doors: Jo
     assert doors.count(status="dead_lettered") == 0
 
 
+@pytest.mark.matrix
 def test_a_queue_is_paused_and_resumed(page: Page, doors: Jobs) -> None:
     doors.enqueue(ADD, (1,), delay=3600)
     page.goto("/jobs/queues")
@@ -124,6 +125,7 @@ def test_a_queue_is_paused_and_resumed(page: Page, doors: Jobs) -> None:
     page.get_by_text("until: seconds, a time such as 2h").wait_for()
 
 
+@pytest.mark.matrix
 def test_a_schedule_is_run_paused_resumed_and_removed(page: Page, doors: Jobs) -> None:
     doors.schedule("nightly", ADD, (1,), cron="0 3 * * *", timezone="Europe/Zurich")
     page.goto("/jobs/schedules")
@@ -142,6 +144,7 @@ def test_a_schedule_is_run_paused_resumed_and_removed(page: Page, doors: Jobs) -
     page.get_by_text("No schedules in SQL").wait_for()
 
 
+@pytest.mark.matrix
 def test_a_job_is_made_and_checked_as_it_is_typed(page: Page, doors: Jobs) -> None:
     page.goto("/jobs/new")
     page.get_by_label("Task", exact=True).fill(ADD)
@@ -166,6 +169,7 @@ def test_a_job_is_made_and_checked_as_it_is_typed(page: Page, doors: Jobs) -> No
     page.get_by_text("Not yet: url").wait_for()
 
 
+@pytest.mark.matrix
 def test_the_overview_has_the_last_hour_in_a_picture(page: Page, app: Celery, doors: Jobs) -> None:
     run_all(app, doors, *(doors.enqueue(ADD, (n,)).id for n in range(5)))
     page.goto("/jobs/overview")
@@ -177,6 +181,7 @@ def test_the_overview_has_the_last_hour_in_a_picture(page: Page, app: Celery, do
     page.locator(".metric-card", has_text="Waiting").first.get_by_text("1", exact=True).wait_for()
 
 
+@pytest.mark.matrix
 def test_a_token_is_made_shown_once_and_revoked(page: Page, doors: Jobs) -> None:
     page.goto("/jobs/tokens")
     page.get_by_label("Name", exact=True).fill("ci")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["CeleryProcess", "PortTaken", "Processes", "flower_port", "make_environment"]
+__all__ = ["PASSWORD", "USER", "CeleryProcess", "PortTaken", "Processes", "flower_port", "make_environment"]
 
 APP = "celery_jobs.demo.shop"
 STOP_SECONDS = 8.0
@@ -26,7 +26,9 @@ FLOWER_PORT = 5555
 WORKER = ("worker", "-E", "--loglevel=INFO", "-c", "2", "-n", "shop@%h", "--without-mingle", "--without-gossip")
 # A schedule in memory: the demo keeps nothing from one run to the next.
 BEAT = ("beat", "--loglevel=INFO", "--scheduler=celery.beat:Scheduler")
-FLOWER = ("flower", f"--address={HOST}", f"--conf={os.devnull}")
+USER, PASSWORD = "demo", "demo"
+"""Who signs in to Flower: without a sign-in its pages only show."""
+FLOWER = ("flower", f"--address={HOST}", f"--conf={os.devnull}", f"--basic_auth={USER}:{PASSWORD}")
 
 
 class PortTaken(RuntimeError):
@@ -135,7 +137,6 @@ def make_environment(broker_url: str, folder: Path) -> dict[str, str]:
         "CELERY_RESULT_BACKEND": broker_url,
         "CELERY_JOBS_DEMO": str(folder),
         "JOBS_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
-        "FLOWER_UNAUTHENTICATED_API": "true",
     }
 
 

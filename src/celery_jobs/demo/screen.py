@@ -14,6 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from celery_jobs.demo.processes import PASSWORD, USER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -223,7 +225,11 @@ def _footer(view: View) -> list[Text]:
     return [
         processes,
         Text.assemble(("services   ", "dim"), ages),
-        Text.assemble(("dashboard  ", "dim"), (view.flower_url, "underline blue"), "  (Flower)"),
+        Text.assemble(
+            ("dashboard  ", "dim"),
+            (f"{view.flower_url}/jobs/overview", "underline blue"),
+            f"  (Flower; sign in as {USER}, password {PASSWORD})",
+        ),
         Text.assemble(("tour       ", "dim"), (f"{view.elapsed:.0f} s  ", "dim"), view.now),
     ]
 

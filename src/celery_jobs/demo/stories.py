@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from celery_jobs.demo import shop
+from celery_jobs.demo.processes import PASSWORD, USER
 from celery_jobs.demo.stage import Act, PromiseBroken, Steps, Story
 
 if TYPE_CHECKING:
@@ -126,12 +127,15 @@ def _seconds(start: datetime, end: datetime | None) -> float:
 
 
 def _flower_knows(act: Act, run: Run) -> bool:
-    """Whether Flower's own API has the task, as succeeded."""
+    """Whether Flower's own API has the task, as succeeded, and its page of the job the same."""
     try:
-        answer = httpx.get(f"{act.flower_url}/api/task/info/{run.task_id}", timeout=2, trust_env=False)
+        with httpx.Client(base_url=act.flower_url, auth=(USER, PASSWORD), timeout=2, trust_env=False) as flower:
+            task, job = flower.get(f"/api/task/info/{run.task_id}"), flower.get(f"/api/v1/jobs/{run.id}")
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200 and answer.json()["state"] == "SUCCESS"
+    if (task.status_code, job.status_code) != (200, 200):
+        return False
+    return (task.json()["state"], job.json()["final_status"]) == ("SUCCESS", "success")
 
 
 STORIES = (
