@@ -17,11 +17,13 @@ from celery_jobs.settings import QueueSettings
 from celery_jobs.store import (
     alerts,
     attempts,
+    audit,
     callbacks,
     chains,
     dead_letters,
     endings,
     enqueue,
+    figures,
     following,
     health,
     invariants,
@@ -34,6 +36,8 @@ from celery_jobs.store import (
     schedules,
     sends,
     stats,
+    tokens,
+    vitals,
     waiting_for,
     workers,
 )
@@ -196,6 +200,17 @@ QUERIES: dict[str, Query] = {
         {"jobs_pkey", "jobs_ended"},
         60,
     ),
+    # The pages of the dashboard, and its figures.
+    "the last hour": (lambda db: vitals.ended(db, 60), {"jobs_ended"}, 60),
+    "its times": (lambda db: vitals.sample(db, 60), {"jobs_ended"}, 60),
+    "ended chains": (
+        lambda db: figures.ended_chains(db, (NOW - timedelta(days=60), number(0)), NOW, 10),
+        {"jobs_ended", *CHAIN},
+        60,
+    ),
+    "acts": (lambda db: audit.read(db, 50, new_id(), {}), {"audit_pkey"}, 0),
+    "old acts": (lambda db: audit.sweep(db, 30, 500), {"audit_pkey"}, 0),
+    "a token": (lambda db: tokens.find(db, "nobody"), {"tokens_prefix_key"}, 0),
     "find a beginning": (lambda db: reads.with_prefix(db, "0000", 5), ONE, LOOKED_AT),
 }
 
