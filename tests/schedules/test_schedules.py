@@ -157,7 +157,8 @@ def test_what_no_tick_could_make_is_refused_at_once(jobs: Jobs, given: dict[str,
 
 def test_several_beats_make_one_job_of_a_tick(app: Celery, plugin: Plugin, jobs: Jobs, db: Database) -> None:
     jobs.schedule("books", "close", every=60)
-    jobs.schedule("others", "close", cron="* * * * *")
+    # In the last moments of a minute its tick is over a minute late once the time is shifted.
+    jobs.schedule("others", "close", cron="* * * * *", missed="run")
     for count in (2, 4):
         shift(db, 60)
         race(*[Ticker(plugin).look] * 8)

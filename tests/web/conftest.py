@@ -78,9 +78,9 @@ def ada(site: Site) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium without a screen."""
+    """A Chromium without a screen. While it is there a loop runs in this thread, which others are not to find."""
     from playwright.sync_api import sync_playwright
 
     found = os.environ.get(CHROMIUM_VARIABLE) or next(filter(None, map(shutil.which, NAMES)), None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -328,6 +329,32 @@ def test_a_token_ends_when_it_is_revoked_or_over(site: Site, doors: Jobs) -> Non
     doors.revoke_token(lasting.token.prefix)
     with site.client(headers={"Authorization": f"Bearer {lasting.text}"}) as client:
         refused(client.get(f"{API}/jobs"), 401)
+
+
+def test_a_stream_that_cannot_begin_says_why(api: httpx.Client, doors: Jobs) -> None:
+    run = doors.enqueue(ADD, (1,), delay=600)
+    refused(api.get(f"{API}/events", params={"since": "x"}), 422, field="since")
+    refused(api.get(f"{API}/events", params={"id": run.id}, headers={"Last-Event-ID": "x"}), 422, field="since")
+    refused(api.get(f"{API}/events", params={"id": ARGUMENTS["id"]}), 404)
+    refused(api.get(f"{API}/events", params={"id": run.id, "queue": "celery"}), 422, field="id")
+
+
+@pytest.mark.matrix
+def test_a_stream_ends_when_its_token_is_revoked(site: Site, doors: Jobs) -> None:
+    token = doors.make_token("a", ["read"])
+    headers = {"Authorization": f"Bearer {token.text}"}
+    with (
+        site.client(headers=headers) as client,
+        client.stream("GET", f"{API}/events", params={"queue": "celery"}) as answer,
+    ):
+        run = doors.enqueue(ADD, (1,), delay=600)
+        assert answer.status_code == 200, answer.read()
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("data: ")).count(run.id) > 0
+        doors.revoke_token(token.token.id)
+        started = time.monotonic()
+        assert not any(line.startswith("data: ") for line in lines)
+        assert time.monotonic() - started < 10
 
 
 def test_over_its_rate_a_token_is_told_when_to_come_again(new_client: Callable[..., httpx.Client]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery_jobs import Jobs, tokens
+from celery_jobs import Jobs, StoreUnavailable, tokens
 from celery_jobs.web.grant import role_of
 from celery_jobs.web.routes import ROUTES
 from tests.apps import working
@@ -257,3 +257,13 @@ def test_secrets_are_masked(new_app: Callable[..., Celery]) -> None:
             answer: Any = ada.get(path)
             assert answer.status_code == 200
             assert "canary" not in answer.text, path
+
+
+def test_a_database_that_is_away_is_said(ada: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the jobs database does not answer")
+
+    monkeypatch.setattr(Jobs, "list", away)
+    answer = ada.get("/jobs")
+    assert answer.status_code == 503
+    assert "the jobs database does not answer" in answer.text

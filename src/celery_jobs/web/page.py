@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -21,10 +19,9 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.tokens import Scope
 from celery_jobs.web import grant, origin
 from celery_jobs.web.faults import status_of
+from celery_jobs.web.threads import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from celery_jobs.plugin import Plugin
 
 __all__ = ["Changed", "Elsewhere", "Page", "Shown"]
@@ -93,7 +90,7 @@ class Page(BaseHandler):
     async def get(self, *place: str) -> None:
         """Show the page."""
         try:
-            values = await self.ask(self.read, *place)
+            values = await run(self.read, *place)
         except Elsewhere as elsewhere:
             self.redirect(self.link(str(elsewhere)))
         except (JobsError, ValueError) as error:
@@ -105,7 +102,7 @@ class Page(BaseHandler):
         """Act, and go on with the page that shows what came of it; what was refused is said there."""
         self.require_writable()
         try:
-            onwards = await self.ask(self.act, *place)
+            onwards = await run(self.act, *place)
         except Changed as error:
             self.fail(error)
             return
@@ -165,10 +162,6 @@ class Page(BaseHandler):
         if not self.grant.is_signed_in:
             raise HTTPError(403, "nobody may act without signing in; start Flower with --basic_auth or --auth")
         self.require(self.acts)
-
-    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What a function gives that asks the database, run in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.application.executor, partial(function, *args))
 
     def show(self, values: dict[str, Any], template: str | None = None) -> None:
         """Write the page."""

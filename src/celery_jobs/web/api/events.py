@@ -17,22 +17,21 @@ from celery_jobs.web.api import fields
 from celery_jobs.web.api.operation import Answer, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from celery_jobs.run_events import RunEvent
     from celery_jobs.web.api.operation import Call
 
-__all__ = ["EVENTS", "MEDIA_TYPE", "MOST_STREAMS", "SLICE", "Stream"]
+__all__ = ["EVENTS", "MEDIA_TYPE", "SLICE", "Stream"]
 
 MEDIA_TYPE = "text/event-stream"
 LAST_ID = "Last-Event-ID"
 """Where a browser that has lost its connection says how far it came."""
 
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
 SLICE = 4.0
 """Seconds that a stream goes on until the token is looked at again; a revoked one is refused within five."""
-
-MOST_STREAMS = 32
-"""At once; each has a thread."""
 
 
 class Stream:
@@ -50,13 +49,17 @@ class Stream:
         else:
             queues = call.queues(query.pop("queue", None))
             self._where = query if queues is None else {**query, "queue": queues}
-            self._since = self._since or str(NewsCursor(reads.database_time(call.plugin.db)))
+            self._since = self._since or str(NewsCursor(reads.database_time(call.plugin.db), original_id=FIRST_ID))
+        self._events().close()
+
+    def _events(self) -> Generator[RunEvent]:
+        return self._call.jobs.events(self._id, self._since, SLICE, **self._where)
 
     def slice(self) -> Iterator[str]:
         """What is to be sent for some seconds; a comment, which keeps the connection, where nothing happened."""
         is_silent = True
         try:
-            for event in self._call.jobs.events(self._id, self._since, SLICE, **self._where):
+            for event in self._events():
                 self._since, is_silent = event.cursor, False
                 yield _frame(event)
             self.is_over = self._id is not None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
@@ -23,16 +20,15 @@ from celery_jobs.tokens import verify
 from celery_jobs.web import grant, origin
 from celery_jobs.web.api.bodies import LARGEST, read_json
 from celery_jobs.web.api.checks import read_body, read_query
-from celery_jobs.web.api.events import EVENTS, MEDIA_TYPE, MOST_STREAMS, Stream
+from celery_jobs.web.api.events import EVENTS, MEDIA_TYPE, Stream
 from celery_jobs.web.api.openapi import OPERATIONS
 from celery_jobs.web.api.operation import Call, Operation
 from celery_jobs.web.api.problem import MEDIA_TYPE as PROBLEM
 from celery_jobs.web.api.problem import Problem, problem_of
 from celery_jobs.web.api.rates import Meter
+from celery_jobs.web.threads import MOST_STREAMS, STREAMS, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from celery_jobs.plugin import Plugin
     from celery_jobs.web.grant import Grant
 
@@ -56,7 +52,6 @@ NAMED = len("Bearer cjk_") + 12
 _meters: WeakKeyDictionary[Any, tuple[Meter, Meter]] = WeakKeyDictionary()
 """Of each Flower: of the requests by token, and of those that failed to say who they are."""
 
-_streams = ThreadPoolExecutor(MOST_STREAMS, "celery-jobs-stream")
 _following = 0
 _END = object()
 
@@ -107,7 +102,7 @@ class ApiHandler(BaseHandler):
             if self._operation is EVENTS:
                 await self._stream()
             else:
-                answer = await self._run(self._operation.run, self._call())
+                answer = await run(self._operation.run, await run(self._call))
                 for name, value in answer.headers.items():
                     self.set_header(name, value)
                 self._write(answer.status, answer.body)
@@ -127,7 +122,7 @@ class ApiHandler(BaseHandler):
         options = self.application.options
         try:
             if header.startswith(BEARER):
-                return grant.of_token(await self._run(verify, self._plugin, header.removeprefix(BEARER).strip()))
+                return grant.of_token(await run(verify, self._plugin, header.removeprefix(BEARER).strip()))
             if (options.basic_auth or options.auth) and self.current_user:
                 origin_said = origin.is_foreign(self.request)
                 self._require_own_site(origin_said)
@@ -207,21 +202,17 @@ class ApiHandler(BaseHandler):
             raise Problem(503, f"{MOST_STREAMS} streams are open, no more are", headers={"Retry-After": "5"})
         _following += 1
         try:
-            stream = await self._run(Stream, self._call())
+            stream = await run(Stream, await run(self._call))
             self.set_header("Content-Type", MEDIA_TYPE)
             await self.flush()
             while not stream.is_over:
                 events = iter(stream.slice())
-                while (event := await self._run(next, events, _END, pool=_streams)) is not _END:
+                while (event := await run(next, events, _END, pool=STREAMS)) is not _END:
                     self.write(event)
                     await self.flush()
                 await self._authenticated()
         finally:
             _following -= 1
-
-    async def _run(self, function: Callable[..., Any], *args: Any, pool: Any = None) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool or self.application.executor, partial(function, *args))
 
     @property
     def _plugin(self) -> Plugin:
@@ -243,13 +234,13 @@ class ApiHandler(BaseHandler):
 
     def _refuse(self, error: Exception) -> None:
         """Answer with a problem. What is none of ours is in the log, under the request's id, and nowhere else."""
-        if self._headers_written:
-            self.finish()
-            return
         problem = error if isinstance(error, Problem) else _problem_of(error)
         if problem.status == 500:
             log = logging.getLogger("celery_jobs")
             log.error("request %s to %s failed", self.request_id, self.request.path, exc_info=error)
+        if self._headers_written:
+            self.finish()
+            return
         self.set_status(problem.status)
         for name, value in problem.headers.items():
             self.set_header(name, value)

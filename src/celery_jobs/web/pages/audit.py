@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery_jobs.tokens import Scope
 from celery_jobs.web.page import Page
 from celery_jobs.web.pages.list import page_size
+from celery_jobs.web.threads import run
 
 if TYPE_CHECKING:
     from celery_jobs.store.audit import Act
@@ -59,7 +60,7 @@ class AuditExport(Page):
         if kind == "csv":
             self.write(_line(_COLUMNS))
         cursor, asked = None, _asked(self)
-        while found := await self.ask(partial(self.jobs.acts, AT_ONCE, cursor, **asked)):
+        while found := await run(partial(self.jobs.acts, AT_ONCE, cursor, **asked)):
             self.write("".join(_row(act) if kind == "csv" else f"{json.dumps(act.to_json())}\n" for act in found))
             await self.flush()
             cursor = found[-1].id

@@ -9,6 +9,7 @@ from celery_jobs.tokens import Scope
 from celery_jobs.web.exposure import exposed_tasks
 from celery_jobs.web.job_form import check, make, read_job
 from celery_jobs.web.page import Page, Shown
+from celery_jobs.web.threads import run
 
 if TYPE_CHECKING:
     from celery_jobs.web.job_form import JobForm
@@ -63,7 +64,7 @@ class CheckPage(NewPage):
     async def post(self, *_: str) -> None:
         """The fields at fault, as JSON."""
         self.require_writable()
-        self.write({"errors": await self.ask(self._errors)})
+        self.write({"errors": await run(self._errors)})
 
     def _errors(self) -> dict[str, str]:
         form = self._form()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from celery_jobs.web.page import Page
+from celery_jobs.web.threads import run
 
 if TYPE_CHECKING:
     from celery_jobs.vitals import Timeline
@@ -54,5 +55,5 @@ class OverviewData(OverviewPage):
 
     async def get(self, *_: str) -> None:
         """Write it."""
-        timeline = await self.ask(self.timeline)
+        timeline = await run(self.timeline)
         self.write(timeline.to_json())
