@@ -26,14 +26,14 @@
     return window.getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function options(series, width) {
+  function options(series, width, isSparse) {
     const axis = { stroke: colour("--flower-text-muted"), grid: { stroke: colour("--bs-border-color"), width: 1 } };
     return {
       width,
       height: HEIGHT,
       scales: { y: { range: (plot, least, most) => [0, Math.max(most || 0, 0.001) * 1.1] } },
       axes: [axis, { ...axis, size: 56 }],
-      series: [{ label: "at" }, ...series.map(([label, stroke]) => ({ label, stroke: colour(stroke), width: 1.5, spanGaps: true, points: { show: true, size: 4 } }))],
+      series: [{ label: "at" }, ...series.map(([label, stroke]) => ({ label, stroke: colour(stroke), width: 1.5, spanGaps: true, points: { show: isSparse, size: 4 } }))],
     };
   }
 
@@ -53,7 +53,7 @@
       if (drawn.has(name)) {
         drawn.get(name).setData(data(series));
       } else {
-        drawn.set(name, new uPlot(options(series, element.clientWidth), data(series), element));
+        drawn.set(name, new uPlot(options(series, element.clientWidth, name === "times"), data(series), element));
       }
     }
   }
