@@ -4,55 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import subprocess
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import flower
 import flower.urls
 import httpx
 import pytest
 
-from celery_jobs.demo.valkey import free_port
 from celery_jobs.web import loading
 from celery_jobs.web.routes import ROUTES
 from celery_jobs.web.template_loader import BEHIND, TABS, PageLoader
-from tests.processes import SOURCE, CeleryProcess, Worker, wait_until
+from tests.processes import wait_until
+from tests.web.flower_process import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-
-class FlowerProcess(CeleryProcess):
-    """A `celery flower`."""
-
-    ready_line: ClassVar[str] = "Connected to"
-    tied_by = Worker.tied_by
-
-
-@contextmanager
-def running(folder: Path, broker_url: str, database_url: str, *options: str) -> Iterator[httpx.Client]:
-    port = free_port()
-    command = ["flower", "--address=127.0.0.1", f"--port={port}", f"--db={folder}/flower", *options]
-    urls: Any = {"broker_url": broker_url, "database_url": database_url}
-    urls["env"] = {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent)])}
-    base = f"http://127.0.0.1:{port}"
-    with (
-        FlowerProcess("tests.web.shop", folder, command=command, **urls) as process,
-        httpx.Client(base_url=base, trust_env=False, timeout=20) as client,
-    ):
-        process.wait_ready(30)
-        yield client
 
 
 @pytest.mark.slow
 def test_the_plain_command_shows_the_tabs(
     tmp_path: Path, broker_url: str, new_postgresql_database: Callable[[], str]
 ) -> None:
-    with running(tmp_path, broker_url, new_postgresql_database(), "--basic_auth=a:b", "--url_prefix=mon") as client:
+    options = ("--basic_auth=a:b", "--url_prefix=mon")
+    with running(tmp_path, broker_url, new_postgresql_database(), *options) as (_, client):
         client.auth = httpx.BasicAuth("a", "b")
         bar = client.get("/mon/workers").text
         for name, label, path in TABS:
