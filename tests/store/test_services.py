@@ -28,12 +28,12 @@ def test_a_turn_is_won_by_one_of_sixteen(db: Database) -> None:
 
 
 def test_a_turn_comes_once_an_interval(db: Database) -> None:
-    assert take(db, "promoter", 60)
-    shift(db, 55)
-    assert not take(db, "promoter", 60)
-    shift(db, 5)
-    assert take(db, "promoter", 60)
-    assert not take(db, "promoter", 60)
+    assert take(db, "promoter", 600)
+    shift(db, 500)
+    assert not take(db, "promoter", 600)
+    shift(db, 100)
+    assert take(db, "promoter", 600)
+    assert not take(db, "promoter", 600)
 
 
 def test_a_slice_of_an_unfinished_turn_is_won_by_one_of_sixteen(db: Database) -> None:
