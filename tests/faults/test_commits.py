@@ -70,7 +70,10 @@ def goes_on(app: Celery, worker: Worker, file: Path) -> None:
     What the pool had given to a process that a limit then killed, it misses after 10 s, when it looks the next time.
     """
     following = [enqueue(app, file) for _ in range(4)]
-    assert sorted(result.get(timeout=40) for result in following) == [1, 2, 3, 4]
+    counted = [result.get(timeout=40) for result in following]
+    # Two that run beside each other may both see the mark of either.
+    assert max(counted) == 4
+    assert len(file.read_text().split()) == 4
     assert worker.process.poll() is None
 
 
