@@ -27,6 +27,8 @@ from tests.servers.rabbitmq import start_rabbitmq
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytest_plugins = ["tests.hanging"]
+
 REDIS_VARIABLE = "CELERY_JOBS_TEST_REDIS_URL"
 POSTGRES_VARIABLE = "CELERY_JOBS_TEST_POSTGRES_URL"
 RABBITMQ_VARIABLE = "CELERY_JOBS_TEST_RABBITMQ_URL"
