@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +38,14 @@ def test_a_group_whose_worker_hangs_is_given_up_and_the_threads_are_shown(tmp_pa
     assert done.stdout.count("3 tests of 'stuck' failed one after the other: not run") >= 2
     assert "the worker:" in done.stdout
     assert "END OF THREADS" in done.stdout
+
+
+def test_what_celery_calls_of_redis_warns_nobody_while_filters_are_set(valkey: str) -> None:
+    with Redis.from_url(valkey) as client, client.pipeline() as pipe, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe.setex("tests.warned", 60, "x")
+        pipe.delete("tests.warned")
+        assert pipe.execute() == [True, 1]
 
 
 @pytest.mark.parametrize(
