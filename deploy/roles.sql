@@ -27,7 +27,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON jobs, messages, responses, queues, places, starts, alerts, workers, services, ticks, schedules
     TO celery_jobs_worker, celery_jobs_dashboard;
 GRANT SELECT, DELETE ON audit TO celery_jobs_worker;
-GRANT SELECT, INSERT, UPDATE ON audit, tokens TO celery_jobs_dashboard;
+GRANT SELECT, INSERT, UPDATE ON tokens TO celery_jobs_dashboard;
+-- What was done, to what and by whom is written once; only how it goes on is noted.
+REVOKE UPDATE ON audit FROM celery_jobs_dashboard;
+GRANT SELECT, INSERT, UPDATE (matched, done, skipped, result, error, updated_at, finished_at, stop_requested_at)
+    ON audit TO celery_jobs_dashboard;
 
 GRANT SELECT ON jobs, responses, queues, places, starts, alerts, workers, services, ticks, schedules, audit
     TO celery_jobs_reader;

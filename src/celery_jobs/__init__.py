@@ -29,10 +29,10 @@ if TYPE_CHECKING:
         InvalidJob,
         InvalidSettings,
         InvalidSignature,
-        InvalidToken,
         InvalidUrl,
         JobDeadLettered,
         JobEnded,
+        JobErased,
         JobNotEnded,
         JobNotFound,
         JobNotHeld,
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
         NotInstalled,
         PayloadNotSerializable,
         PayloadTooLarge,
+        ResultsUnavailable,
         RetryAfter,
         ScheduleNotFound,
         SchemaOutdated,
         StoreUnavailable,
-        TokenNotFound,
         UnknownQueue,
         WaitTimeout,
     )
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from celery_jobs.store.rows import Job
     from celery_jobs.store.schedules import Schedule
     from celery_jobs.task import JobTask
+    from celery_jobs.tokens import InvalidToken, TokenNotFound
 
 __version__ = "0.1.0"
 
@@ -93,10 +94,10 @@ _HOMES = {
         "InvalidJob",
         "InvalidSettings",
         "InvalidSignature",
-        "InvalidToken",
         "InvalidUrl",
         "JobDeadLettered",
         "JobEnded",
+        "JobErased",
         "JobNotEnded",
         "JobNotFound",
         "JobNotHeld",
@@ -110,11 +111,11 @@ _HOMES = {
         "NotInstalled",
         "PayloadNotSerializable",
         "PayloadTooLarge",
+        "ResultsUnavailable",
         "RetryAfter",
         "ScheduleNotFound",
         "SchemaOutdated",
         "StoreUnavailable",
-        "TokenNotFound",
         "UnknownQueue",
         "WaitTimeout",
     ),
@@ -141,6 +142,10 @@ _HOMES = {
     "store.rows": ("Job",),
     "store.schedules": ("Schedule",),
     "task": ("JobTask",),
+    "tokens": (
+        "InvalidToken",
+        "TokenNotFound",
+    ),
 }
 
 __all__ = [
@@ -173,6 +178,7 @@ __all__ = [
     "Job",
     "JobDeadLettered",
     "JobEnded",
+    "JobErased",
     "JobNotEnded",
     "JobNotFound",
     "JobNotHeld",
@@ -191,6 +197,7 @@ __all__ = [
     "PayloadTooLarge",
     "Policy",
     "Progress",
+    "ResultsUnavailable",
     "RetryAfter",
     "Run",
     "RunEvent",

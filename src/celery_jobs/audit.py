@@ -35,8 +35,8 @@ __all__ = ["CHANGES", "Act", "Actor", "AuditedJobs"]
 CHANGES = frozenset(
     [
         *("enqueue", "enqueue_http", "enqueue_payload", "enqueue_many"),
-        *("cancel", "replay", "fire", "purge", "delete", "resend_callback", "release_key"),
-        *("cancel_many", "replay_many", "fire_many", "purge_many", "delete_many"),
+        *("cancel", "replay", "fire", "purge", "delete", "erase", "resend_callback", "release_key"),
+        *("cancel_many", "replay_many", "fire_many", "purge_many", "delete_many", "erase_many"),
         *("pause", "resume", "drain"),
         *("schedule", "pause_schedule", "resume_schedule", "run_schedule", "remove_schedule"),
         *("make_token", "revoke_token", "stop_act", "test_alert"),

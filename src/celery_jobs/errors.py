@@ -17,10 +17,10 @@ __all__ = [
     "InvalidJob",
     "InvalidSettings",
     "InvalidSignature",
-    "InvalidToken",
     "InvalidUrl",
     "JobDeadLettered",
     "JobEnded",
+    "JobErased",
     "JobNotEnded",
     "JobNotFound",
     "JobNotHeld",
@@ -34,10 +34,10 @@ __all__ = [
     "NotInstalled",
     "PayloadNotSerializable",
     "PayloadTooLarge",
+    "ResultsUnavailable",
     "RetryAfter",
     "SchemaOutdated",
     "StoreUnavailable",
-    "TokenNotFound",
     "UnknownQueue",
     "WaitTimeout",
 ]
@@ -148,6 +148,14 @@ class JobEnded(JobsError):
     """The run has already ended in another way."""
 
 
+class JobErased(JobsError):
+    """What the run was called with was erased: it cannot be replayed."""
+
+
+class ResultsUnavailable(JobsError):
+    """Celery's result store does not answer; nothing of the run was erased."""
+
+
 class JobRunning(JobsError):
     """The job runs: it can be neither sent nor deleted now."""
 
@@ -170,14 +178,6 @@ class UnknownQueue(JobsError, LookupError):
         self.queue = queue
         hint = f"did you mean {near[0]}?" if near else "name it in jobs_queues if its first job is still to come"
         super().__init__(f"nobody knows a queue {queue!r}; {hint}")
-
-
-class InvalidToken(JobsError):
-    """An API token is none, has ended or was revoked; which of these is not told."""
-
-
-class TokenNotFound(JobsError, LookupError):
-    """No API token has this id or prefix."""
 
 
 class WaitTimeout(JobsError, TimeoutError):

@@ -47,6 +47,7 @@ class Kind(StrEnum):
     CALLBACK_FAILED = "job.callback_failed"
     PURGED = "job.purged"
     DELETED = "job.deleted"
+    ERASED = "job.erased"
     KEY_RELEASED = "job.key_released"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from celery_jobs import alerts, bulk, doctor, enqueueing, verbs, what_if
+from celery_jobs import bulk, enqueueing, verbs
 from celery_jobs.arguments import Arguments, read_arguments
 from celery_jobs.audit_log import AuditLog
 from celery_jobs.batch import Batch
 from celery_jobs.bulk import Preview
 from celery_jobs.callbacks import ended_attempt
+from celery_jobs.erasing import Erase
 from celery_jobs.errors import AmbiguousId, JobNotFound
+from celery_jobs.examination import Examination
 from celery_jobs.following import Following
 from celery_jobs.ids import parse_id
 from celery_jobs.keys import KeyVerbs
+from celery_jobs.moments import plain
 from celery_jobs.outside import OutsideWorkers
 from celery_jobs.plugin import plugin_of
 from celery_jobs.queues import Queues
 from celery_jobs.runs import MARKS, Page, Run, make_run, masked
 from celery_jobs.schedules import Schedules
-from celery_jobs.store import callbacks, invariants, reads
+from celery_jobs.store import callbacks, reads
 from celery_jobs.store.filters import Filter
 from celery_jobs.tokens import Tokens
 from celery_jobs.vitals import Vitals
@@ -30,27 +33,24 @@ if TYPE_CHECKING:
     from builtins import list as List
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from typing import Unpack
 
     from celery import Celery
     from celery.canvas import Signature
 
-    from celery_jobs.alerts import Delivery
     from celery_jobs.bulk import BulkOptions, BulkResult
     from celery_jobs.runs import EnqueueOutcome
     from celery_jobs.store.filters import Where
     from celery_jobs.store.rows import Job
-    from celery_jobs.what_if import WhatIf
 
 __all__ = ["Jobs"]
 
-VerbName = Literal["replay", "cancel", "fire", "purge", "delete"]
+VerbName = Literal["replay", "cancel", "fire", "purge", "delete", "erase"]
 
 MOST_LISTED = 1000
 
 
-class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, AuditLog, Vitals):
+class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, AuditLog, Vitals, Examination):
     """The jobs of one Celery app. Every id may be a job's or a Celery task id (of which the newest chain counts).
 
     All verbs raise StoreUnavailable where the database does not answer. What `jobs_redact` names is masked in
@@ -137,6 +137,8 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, Audit
     def arguments(self, id: str) -> Arguments:
         """What a run's task was called with; raises JobNotFound."""
         original = self._chain(id)[0]
+        if original.erased_at is not None:
+            return Arguments(unreadable=f"erased at {plain(original.erased_at)}")
         message = reads.message_of(self._plugin.db, original.id)
         if message is None:
             raise JobNotFound(id)
@@ -195,13 +197,6 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, Audit
         callbacks.resend(self._plugin.db, ended_attempt(chain, id, attempt).id)
         return self.get(chain[0].id)
 
-    def test_alert(self, queue: str | None = None) -> List[Delivery]:
-        """Send a test to where the alerts of a queue go; what became of it at each destination.
-
-        None: those of queues without a list of their own. Raises InvalidSettings for none, and without Apprise.
-        """
-        return alerts.send_test(self._plugin, queue)
-
     def purge(self, id: str) -> int:
         """Delete a dead-lettered run for good; gives the number of attempts deleted.
 
@@ -217,6 +212,14 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, Audit
         """
         verb = verbs.Delete(self._plugin)
         return verb.outcome[self._do(verb, id)]
+
+    def erase(self, id: str) -> Run:
+        """Erase what an ended run was called with and what came of it, for good; that it was stays. Gives the run.
+
+        Arguments, results, answers, error texts, URLs of callbacks, also in Celery's result store; not tags and keys.
+        Again is no error. Raises JobNotFound, JobNotEnded, also while a callback is to be sent, and ResultsUnavailable.
+        """
+        return self.get(self._do(Erase(self._plugin), id))
 
     def replay_many(
         self,
@@ -246,6 +249,10 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, Audit
         """Delete runs by their ids or by a filter; dead letters and what runs are left alone. See BulkOptions."""
         return self._many(verbs.Delete(self._plugin), ids, options)
 
+    def erase_many(self, ids: Iterable[str] | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
+        """Erase runs by their ids or by a filter, of which those that have ended are meant. See BulkOptions."""
+        return self._many(Erase(self._plugin), ids, options)
+
     def preview(
         self, verb: VerbName, ids: Iterable[str] | None = None, after: str | None = None, **where: Unpack[Where]
     ) -> Preview:
@@ -255,24 +262,6 @@ class Jobs(Queues, KeyVerbs, OutsideWorkers, Schedules, Following, Tokens, Audit
         first, _ = next(selection.batches(after, 5), ([], ""))
         chains = reads.runs_of(self._plugin.db, first)
         return Preview(selection.matched, tuple(make_run(self._masked(chain)) for chain in chains), at)
-
-    def what_if(
-        self, since: datetime | float = 604_800, queue: str | None = None, within: float = 60, limit: int = 100_000
-    ) -> WhatIf:
-        """What would have become of the runs created since a moment, or in so many seconds, had retries been on.
-
-        Judged by the policies as they are now; the newest `limit` runs are looked at, 1,000,000 at most. `within`:
-        seconds in which the same task with the same arguments is a duplicate. Raises ValueError for a wrong limit.
-        """
-        return what_if.what_if(self._plugin, since, queue, within, limit)
-
-    def check(self) -> List[invariants.Violation]:
-        """What breaks the invariants of semantics.md section 2; an empty list where all is well."""
-        return invariants.check(self._plugin.db)
-
-    def examine(self) -> List[doctor.Finding]:
-        """What the doctor finds, the worst first, each broken invariant among it; see operating.md, The checks."""
-        return doctor.examine(self._plugin)
 
     def _many(self, verb: verbs.Verb, ids: Iterable[str] | None, options: BulkOptions) -> BulkResult:
         work, where, after = bulk.read_options(verb, options)

@@ -59,6 +59,7 @@ _WORDINGS: dict[Kind, tuple[int, str]] = {
     Kind.CALLBACK_FAILED: (logging.WARNING, "the callback of job %(job_id)s failed at try %(tries)s: %(error)s"),
     Kind.PURGED: (logging.INFO, "job %(original_id)s is purged from the dead-letter queue"),
     Kind.DELETED: (logging.INFO, "job %(original_id)s is deleted"),
+    Kind.ERASED: (logging.INFO, "what job %(original_id)s was called with and what came of it is erased"),
     Kind.KEY_RELEASED: (logging.INFO, "the idempotency key of job %(original_id)s is released"),
     Kind.QUEUE_PAUSED: (logging.WARNING, "the queue %(queue)s is paused (until %(until)s, by %(by)s: %(reason)s)"),
     Kind.QUEUE_RESUMED: (logging.WARNING, "the queue %(queue)s goes on (jobs sent: %(sent)s)"),

@@ -20,7 +20,7 @@ from celery_jobs.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["tolerated"]
+__all__ = ["is_away", "tolerated"]
 
 _missed: ContextVar[list[Exception] | None] = ContextVar("celery_job_missed", default=None)
 
@@ -46,7 +46,7 @@ def _tolerant(backend: Any, mark: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return mark(*args, **kwargs)
         except Exception as error:
-            if missed is None or not isinstance(error, _away(backend)):
+            if missed is None or not is_away(backend, error):
                 raise
             missed.append(error)
             return None
@@ -54,10 +54,11 @@ def _tolerant(backend: Any, mark: Callable[..., Any]) -> Callable[..., Any]:
     return tolerant
 
 
-def _away(backend: Any) -> tuple[type[BaseException], ...]:
-    """What a backend raises when its server is away; what it raises of a result that it cannot keep is not here."""
+def is_away(backend: Any, error: Exception) -> bool:
+    """Whether a backend raises this when its server is away; what it raises of a result that it cannot keep is not."""
     own = (*getattr(backend, "connection_errors", ()), *getattr(backend, "channel_errors", ()))
     sql, django = sys.modules.get("sqlalchemy.exc"), sys.modules.get("django.db.utils")
     database = () if sql is None else (sql.DBAPIError,)
     of_django = () if django is None else (django.OperationalError, django.InterfaceError)
-    return (OSError, OperationalError, BackendError, StoreUnavailable, *own, *database, *of_django)
+    away = (OSError, OperationalError, BackendError, StoreUnavailable, *own, *database, *of_django)
+    return isinstance(error, away)

@@ -66,6 +66,7 @@ class Run:
     replayed_as: str | None
     replaced_by: str | None
     resolved_by: str | None
+    erased_at: datetime | None
     attempts: tuple[Job, ...]
     deduplicated: bool = False
     """As the answer of an enqueue: the job was there already."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from celery_jobs.errors import LONGEST_WAIT, InvalidToken, TokenNotFound
+from celery_jobs.errors import LONGEST_WAIT, JobsError
 from celery_jobs.ids import new_id
 from celery_jobs.options import is_json, take_moment
 from celery_jobs.store import tokens
@@ -41,6 +41,14 @@ RATE, MOST = 600, 1_000_000
 """Requests a minute where nothing is said, and at most."""
 
 
+class InvalidToken(JobsError):
+    """An API token is none, has ended or was revoked; which of these is not told."""
+
+
+class TokenNotFound(JobsError, LookupError):
+    """No API token has this id or prefix."""
+
+
 class Scope(StrEnum):
     """What a token, or who signs in, may do."""
 
@@ -53,7 +61,7 @@ class Scope(StrEnum):
     OPERATE = "operate"
     """Cancel, replay and fire runs, pause queues and schedules; also what WORK may."""
     ADMIN = "admin"
-    """Delete and purge runs, make schedules and tokens, read the audit log; also all the others."""
+    """Delete, purge and erase runs, make schedules and tokens, read the audit log; also all the others."""
 
 
 ROLES: dict[str, tuple[Scope, ...]] = {

@@ -46,6 +46,7 @@ MEANT: dict[str, Where] = {
     "fire": {"status": Status.PENDING},
     "purge": _DEAD,
     "delete": {},
+    "erase": {"ended": True},
 }
 """Which runs each verb is for where a filter says nothing of states, by the verb's name."""
 

@@ -67,7 +67,7 @@ LAYERS = (
     ("task",),
     ("app", "http"),
     ("enqueueing", "payload_enqueueing", "bulk", "doctor", "keys", "queues", "following"),
-    ("outside", "schedules", "tokens", "audit_log", "vitals"),
+    ("outside", "schedules", "tokens", "audit_log", "vitals", "examination", "erasing"),
     ("jobs", "ticker"),
     ("audit", "lineage"),
     ("cli", "demo", "testing", "web"),

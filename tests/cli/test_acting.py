@@ -218,6 +218,17 @@ def test_deleting_spares_dead_letters(app: Celery, run: Run, dead: str) -> None:
     assert "purge it instead" in run("delete", dead).stderr
 
 
+def test_what_has_ended_is_erased(app: Celery, run: Run, dead: str) -> None:
+    [waits] = hold(app, 1)
+    assert run("erase", waits).exit_code == 1
+    result = run("erase", dead, waits, "--yes")
+    assert result.stdout == "1 erased, 1 skipped: 1 not ended yet\n"
+    assert json.loads(run("erase", dead, "--json").stdout)["erased_at"]
+    assert run("erase", dead).stdout == f"{dead} is erased\n"
+    assert "erased at" in run("show", dead).stdout
+    assert run("erase", "--queue", "celery", "--yes").stdout == "1 erased\n"
+
+
 def test_a_key_is_released_by_hand(app: Celery, run: Run) -> None:
     first = app.tasks["cli.add"].apply_async((1,), idempotency_key="k1")
     assert run("release-key", "k1", "cli.add").stdout == f"the key k1 is free; {first.job_id} had it\n"

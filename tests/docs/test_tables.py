@@ -14,7 +14,7 @@ import pytest
 
 import celery_jobs
 import celery_jobs.testing
-from celery_jobs import bulk, errors, events, logs, options, replaying, settings, states, verbs
+from celery_jobs import bulk, erasing, errors, events, logs, options, replaying, settings, states, verbs
 from celery_jobs.cli import jobs as jobs_command
 from celery_jobs.doctor import CHECKS
 from celery_jobs.outside import ClaimedJob, Lease
@@ -133,7 +133,7 @@ def test_the_json_forms_are_those_of_the_code(heading: str, form: dict[str, Any]
 
 
 def test_the_reasons_of_a_bulk_verb_are_the_errors_of_the_verbs() -> None:
-    known = {**vars(verbs), **vars(replaying), **vars(dead_letters)}.values()
+    known = {**vars(verbs), **vars(replaying), **vars(erasing), **vars(dead_letters)}.values()
     raised = {kind for kind in known if isinstance(kind, type) and issubclass(kind, celery_jobs.JobsError)}
     said = text_of("reference/json.md").partition("The reasons are the errors")[2]
     wanted = {bulk._reason(kind.__new__(kind)) for kind in raised - {celery_jobs.JobsError}}

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-VERBS: list[str] = ["cancel", "replay", "fire", "purge", "delete"]
+VERBS: list[str] = ["cancel", "replay", "fire", "purge", "delete", "erase"]
 
 
 UNKNOWN = {
@@ -372,7 +372,7 @@ def test_a_run_that_is_deleted_meanwhile_is_not_found(
 ) -> None:
     from celery_jobs.store import dead_letters
 
-    if verb in ("purge", "replay"):
+    if verb in ("purge", "replay", "erase"):
         id = dead(doors, db)
         between(monkeypatch, lambda: dead_letters.purge(db, [id]))
     else:
@@ -413,7 +413,7 @@ RUN_FIELDS = [
         "callback_url",
         "replay_of",
     ),
-    *("replay_reason", "replayed_at", "replayed_as", "replaced_by", "resolved_by", "attempts"),
+    *("replay_reason", "replayed_at", "replayed_as", "replaced_by", "resolved_by", "erased_at", "attempts"),
     *("deduplicated", "payload_mismatch", "replaced"),
 ]
 
@@ -427,7 +427,7 @@ JOB_FIELDS = [
     *("callback_url",),
     *("callback_state", "callback_at", "callback_tries", "callback_status", "callback_duration_ms", "callback_error"),
     *("dead_lettered_at", "alerted_at", "replay_of", "replay_reason", "replayed_at", "replayed_as"),
-    *("replaced_by", "resolved_by", "waits_for", "claimed_by"),
+    *("replaced_by", "resolved_by", "waits_for", "claimed_by", "erased_at"),
 ]
 
 

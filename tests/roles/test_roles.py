@@ -75,6 +75,7 @@ def test_each_role_does_its_work(new_app: Callable[[str], Celery]) -> None:
     operator.make_token("ci", ["read"])
     replay = operator.replay(ids[2])
     operator.cancel(replay.id)
+    assert operator.erase(ids[2]).erased_at is not None
     assert operator.purge(ids[2]) > 0
     assert {act.result for act in operator.acts()} == {"done"}
     reader = Jobs(new_app("reader"))
@@ -93,6 +94,8 @@ REFUSED = [
     ("worker", "UPDATE audit SET actor = ''"),
     ("worker", "INSERT INTO audit DEFAULT VALUES"),
     ("dashboard", "DELETE FROM audit"),
+    ("dashboard", "UPDATE audit SET actor = ''"),
+    ("dashboard", "UPDATE audit SET target = '{}', reason = ''"),
     ("dashboard", "DELETE FROM tokens"),
     ("reader", "SELECT FROM messages"),
     ("reader", "SELECT FROM tokens"),

@@ -161,6 +161,20 @@ def test_dead_letters_are_listed_replayed_and_purged(api: httpx.Client, dead: li
     refused(api.post(f"{API}/jobs/dlq/purge", json={}), 422, field="ids")
 
 
+def test_what_a_job_holds_is_erased(api: httpx.Client, doors: Jobs, dead: list[str]) -> None:
+    erased = ok(api.post(f"{API}/jobs/{dead[0]}/erase", json={"reason": "asked to"}))
+    assert (erased["final_status"], erased["error_type"], erased["error_message"]) == (
+        "dead_lettered",
+        "ValueError",
+        None,
+    )
+    assert "erased" in ok(api.get(f"{API}/jobs/{dead[0]}"))["arguments"]["unreadable"]
+    refused(api.post(f"{API}/jobs/{dead[0]}/replay"), 409)
+    refused(api.post(f"{API}/jobs/{doors.enqueue(ADD, (1,)).id}/erase"), 409)
+    act = doors.acts(action="erase")[-1]
+    assert (act.reason, act.target["id"], act.result) == ("asked to", dead[0], "done")
+
+
 def test_queues_are_paused_and_resumed(api: httpx.Client, doors: Jobs) -> None:
     assert ok(api.post(f"{API}/queues/celery/pause", json={"reason": "why", "seconds": 60}))["paused_reason"] == "why"
     doors.enqueue(ADD, (1,))

@@ -107,6 +107,19 @@ def test_dead_letters_are_replayed_and_purged(page: Page, app: Celery, doors: Jo
     assert doors.count(status="dead_lettered") == 0
 
 
+def test_what_a_job_was_called_with_is_erased(page: Page, app: Celery, doors: Jobs) -> None:
+    run = doors.enqueue(FAIL, ("canary-4111",), max_attempts=1)
+    run_all(app, doors, run.id)
+    page.goto(f"/jobs/{run.id}")
+    page.get_by_text("canary-4111").first.wait_for()
+    page.locator("summary", has_text="Erase").click()
+    page.get_by_role("button", name="Erase", exact=True).click()
+    page.get_by_text("erased at").first.wait_for()
+    assert "canary-4111" not in page.content()
+    assert page.locator("summary", has_text="Replay").count() == 0
+    look_at(page, shot("erased"))
+
+
 @pytest.mark.matrix
 def test_a_queue_is_paused_and_resumed(page: Page, doors: Jobs) -> None:
     doors.enqueue(ADD, (1,), delay=3600)

@@ -20,7 +20,7 @@ from celery_jobs.cli.queues import queues, stats
 from celery_jobs.cli.runs import list_runs, show, wait
 from celery_jobs.cli.schedules import schedule
 from celery_jobs.cli.tokens import tokens
-from celery_jobs.cli.verbs import cancel, delete, fire, replay
+from celery_jobs.cli.verbs import cancel, delete, erase, fire, replay
 
 __all__ = ["jobs"]
 
@@ -57,7 +57,7 @@ def jobs() -> None:
 
 _LOOKING = (list_runs, show, wait, follow, queues, stats)
 _ACTING = (
-    *(enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, release_key, dlq),
+    *(enqueue, enqueue_http, enqueue_payload, replay, cancel, fire, delete, erase, release_key, dlq),
     *(pause, resume, drain, schedule, callback, alert),
 )
 _KEEPING = (tokens, audit, promote, sweep, reap, migrate, check)

@@ -14,14 +14,11 @@ import click
 from celery_jobs.errors import (
     AmbiguousId,
     InvalidJob,
-    JobNotFound,
     JobsError,
-    KeyNotFound,
     NotInstalled,
-    ScheduleNotFound,
     SchemaOutdated,
     StoreUnavailable,
-    TokenNotFound,
+    UnknownQueue,
     WaitTimeout,
 )
 from celery_jobs.plugin import plugin_of
@@ -51,10 +48,9 @@ __all__ = [
 REFUSED, USAGE, NOT_FOUND, DATABASE, TIMEOUT, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
-    (JobNotFound, NOT_FOUND),
-    (KeyNotFound, NOT_FOUND),
-    (ScheduleNotFound, NOT_FOUND),
-    (TokenNotFound, NOT_FOUND),
+    (AmbiguousId, REFUSED),
+    (UnknownQueue, REFUSED),
+    (LookupError, NOT_FOUND),
     (StoreUnavailable, DATABASE),
     (SchemaOutdated, DATABASE),
     (WaitTimeout, TIMEOUT),

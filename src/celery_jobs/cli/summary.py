@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["print_result"]
 
-_DONE = {"replay": "replayed", "cancel": "cancelled", "fire": "fired", "purge": "purged", "delete": "deleted"}
+_DONE = {
+    "replay": "replayed",
+    "cancel": "cancelled",
+    "fire": "fired",
+    "purge": "purged",
+    "delete": "deleted",
+    "erase": "erased",
+}
 _ASKED = {"cancel": "cancelled or asked to stop"}
 """Where what was done is more than one thing."""
 
@@ -22,10 +29,12 @@ _WHY = {
     "arguments_do_not_fit": "with arguments that no longer fit the task",
     "job_dead_lettered": "in the dead-letter queue (purge removes them)",
     "job_ended": "ended already",
+    "job_erased": "erased",
     "job_not_ended": "not ended yet",
     "job_not_found": "not found",
     "job_running": "running now",
     "job_untold": "whose end Celery has not been told yet",
+    "results_unavailable": "left, as Celery's result store does not answer",
     "not_dead_lettered": "not in the dead-letter queue",
 }
 

@@ -62,7 +62,7 @@ def make(
       enqueue   make jobs
       work      claim the jobs of pull queues and end them
       operate   cancel, replay, fire, pause, resume; also what work may
-      admin     delete, purge, make schedules; also all the others
+      admin     delete, purge, erase, make schedules; also all the others
 
     \b
       celery -A shop jobs tokens make ci --scope read --scope enqueue --expires 90d

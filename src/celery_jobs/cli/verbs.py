@@ -1,4 +1,4 @@
-"""The commands that change runs: replay, cancel, fire, delete."""
+"""The commands that change runs: replay, cancel, fire, delete, erase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celery_jobs.cli.bulk import Chosen
     from celery_jobs.jobs import Jobs
 
-__all__ = ["cancel", "delete", "fire", "replay", "replay_chosen"]
+__all__ = ["cancel", "delete", "erase", "fire", "replay", "replay_chosen"]
 
 
 @click.command()
@@ -111,3 +111,24 @@ def delete(context: click.Context, chosen: Chosen) -> None:
         tell({"id": id, "deleted_attempts": attempts}, words, chosen.json)
     else:
         act(jobs, chosen, "delete", jobs.delete_many)
+
+
+@click.command()
+@bulk_options()
+@door
+def erase(context: click.Context, chosen: Chosen) -> None:
+    """Erase what ended jobs were called with.
+
+    And what came of it: results, answers, error texts, tracebacks, for good. That they ran, when and how they ended
+    stays, as do tags and keys. What is erased cannot be replayed.
+
+    \b
+      celery -A shop jobs erase 0199b2f4
+      celery -A shop jobs erase --tag customer:42
+    """
+    jobs = jobs_of(context)
+    if chosen.is_single:
+        run = jobs.erase(jobs.find(chosen.ids[0]))
+        tell(run.to_json(), f"{run.id} is erased", chosen.json)
+    else:
+        act(jobs, chosen, "erase", jobs.erase_many)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, column, func, literal, select, sql, tuple_, update
 
-from celery_jobs.errors import AlreadyReplayed, JobNotEnded, JobNotFound, JobsError
+from celery_jobs.errors import AlreadyReplayed, JobErased, JobNotEnded, JobNotFound, JobsError
 from celery_jobs.states import FinalStatus
 from celery_jobs.store import looks, responses
 from celery_jobs.store.among import among, array_of, has_arrays, of_chains
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from celery_jobs.store.db import Database
     from celery_jobs.store.rows import Enqueued, NewJob
 
-__all__ = ["Swept", "delete", "purge", "replay_all", "require_replayable", "sweep_dead_letters", "sweep_history"]
+__all__ = [
+    "Swept",
+    "delete",
+    "lock_originals",
+    "purge",
+    "replay_all",
+    "require_replayable",
+    "sweep_dead_letters",
+    "sweep_history",
+]
 
 Reached = tuple[datetime, str]
 
@@ -46,13 +55,13 @@ def replay_all(db: Database, new: Sequence[NewJob], force: bool = False) -> list
     """Begin these chains in one transaction, each a replay of the ended run `replay_of`, which keeps its verdict.
 
     The idempotency key goes over to the new chain. Gives in their order what was begun, or why it was not: JobNotFound,
-    JobNotEnded, AlreadyReplayed.
+    JobNotEnded, JobErased, AlreadyReplayed.
     """
     return db.run(partial(_replay, db, new, force), point="replay")
 
 
 def _replay(db: Database, new: Sequence[NewJob], force: bool, connection: Connection) -> list[Enqueued | JobsError]:
-    originals = _lock_originals(connection, [str(job.replay_of) for job in new])
+    originals = lock_originals(connection, [str(job.replay_of) for job in new])
     outcomes: dict[str, Enqueued | JobsError] = {}
     allowed: list[NewJob] = []
     for job in new:
@@ -91,9 +100,9 @@ def _mark_replayed(marks: Mapping[str, str], connection: Connection) -> None:
 _MARK_REPLAYED = update(jobs).values(**RELEASED, replayed_at=now())
 
 
-def _lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
+def lock_originals(connection: Connection, original_ids: Sequence[str]) -> dict[str, Any]:
     """The originals' rows, locked in the order of their ids, so that two of these never wait for each other."""
-    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at", *RELEASED)
+    names = ("id", "final_status", "ended_at", "untold_at", "replayed_as", "replayed_at", "erased_at", *RELEASED)
     query = select(*(jobs.c[name] for name in names))
     locked = query.where(among(jobs.c.id, original_ids, has_arrays(connection))).order_by(jobs.c.id).with_for_update()
     return {row.id: row for row in connection.execute(locked)}
@@ -112,9 +121,11 @@ def _refusal(new: NewJob, original: Any | None, force: bool) -> JobsError | None
 
 
 def require_replayable(original: Any, force: bool) -> None:
-    """Raise JobNotEnded or AlreadyReplayed where a run (its original's row) cannot be replayed."""
+    """Raise JobNotEnded, JobErased or AlreadyReplayed where a run (its original's row) cannot be replayed."""
     if original.ended_at is None:
         raise JobNotEnded(f"the job {original.id} has not ended; only an ended run can be replayed")
+    if original.erased_at is not None:
+        raise JobErased(f"the job {original.id} was erased; nobody knows any more what it was called with")
     if original.replayed_at is not None and not force:
         raise AlreadyReplayed(
             f"the job {original.id} was replayed as {original.replayed_as}; replay it again with force"
@@ -138,7 +149,7 @@ def delete(db: Database, original_ids: Sequence[str]) -> dict[str, int]:
 
 def _remove(db: Database, original_ids: Sequence[str], may_go: Callable[[Any], bool]) -> dict[str, int]:
     def transition(connection: Connection) -> dict[str, int]:
-        locked = _lock_originals(connection, original_ids)
+        locked = lock_originals(connection, original_ids)
         going = [id for id, row in locked.items() if row.untold_at is None and may_go(row)]
         return _delete_chains(connection, going)
 

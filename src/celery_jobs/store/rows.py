@@ -223,6 +223,7 @@ class Job:
     """The limit that it waits for: `key:` and a concurrency key, `queue:` or `rate:` and a queue."""
     claimed_by: str | None = None
     """The outside worker that claimed it, by the name that it has given itself."""
+    erased_at: datetime | None = None
 
 
 JOB_COLUMNS = tuple(name for name in Job.__slots__ if name != "response")

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from celery_jobs.store.access_tables import audit, tokens
 from celery_jobs.store.columns import Id, Json, Timestamp, metadata
+from celery_jobs.store.schedule_tables import schedules, ticks
 
 __all__ = [
     "Id",
@@ -79,7 +80,6 @@ live = text("finished_at IS NULL")
 retried = text("attempt_number > 1")
 untold = text("untold_at IS NOT NULL")
 is_replay = text("replay_of IS NOT NULL")
-unpaused = text("paused_at IS NULL")
 to_send = text("sent_at IS NULL AND finished_at IS NULL AND task IS NOT NULL AND waits_for IS NULL")
 to_pull = text("task IS NULL AND finished_at IS NULL AND waits_for IS NULL")
 limited = text("waits_for IS NOT NULL AND sent_at IS NULL AND finished_at IS NULL")
@@ -160,6 +160,7 @@ jobs = Table(
     Column("key_expires_at", Timestamp),
     Column("edition", SmallInteger, nullable=False, server_default="0"),
     Column("replaced_at", Timestamp),
+    Column("erased_at", Timestamp),
     Index("jobs_chain", "task_id", "nesting", "reuse", "attempt_number", unique=True),
     Index("jobs_attempts", "original_id", "attempt_number", postgresql_where=retried, sqlite_where=retried),
     Index("jobs_to_send", "queue", "priority", "scheduled_at", "id", postgresql_where=to_send, sqlite_where=to_send),
@@ -263,38 +264,4 @@ services = Table(
     Column("ran_at", Timestamp, nullable=False),
     Column("duration_ms", Float),
     Column("handled", BigInteger),
-)
-
-ticks = Table(
-    "ticks",
-    metadata,
-    Column("entry", Text, primary_key=True),
-    Column("task", Text, primary_key=True),
-    Column("due_at", Timestamp, nullable=False),
-    Column("ticked_at", Timestamp, nullable=False),
-    Column("job_id", Id, nullable=False),
-)
-
-schedules = Table(
-    "schedules",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("task", Text, nullable=False),
-    Column("args", Json, nullable=False),
-    Column("kwargs", Json, nullable=False),
-    Column("options", Json, nullable=False),
-    Column("cron", Text),
-    Column("timezone", Text),
-    Column("every", Float),
-    Column("missed", Text, nullable=False),
-    Column("overlap", Text, nullable=False),
-    Column("paused_at", Timestamp),
-    Column("paused_by", Text),
-    Column("paused_reason", Text),
-    Column("next_at", Timestamp),
-    Column("last_at", Timestamp),
-    Column("last_job_id", Id),
-    Column("created_at", Timestamp, nullable=False),
-    Column("updated_at", Timestamp, nullable=False),
-    Index("schedules_due", "next_at", postgresql_where=unpaused, sqlite_where=unpaused),
 )

@@ -5,19 +5,19 @@ from __future__ import annotations
 from celery_jobs.audit_log import ActNotFound
 from celery_jobs.errors import (
     AmbiguousId,
-    InvalidToken,
     JobNotFound,
     JobsError,
     KeyNotFound,
     NotInstalled,
     PayloadTooLarge,
+    ResultsUnavailable,
     ScheduleNotFound,
     SchemaOutdated,
     StoreUnavailable,
-    TokenNotFound,
     UnknownQueue,
     WaitTimeout,
 )
+from celery_jobs.tokens import InvalidToken, TokenNotFound
 
 __all__ = ["status_of"]
 
@@ -26,6 +26,7 @@ _UNKNOWN = (ActNotFound, AmbiguousId, JobNotFound, KeyNotFound, ScheduleNotFound
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (PayloadTooLarge, 413),
     (StoreUnavailable, 503),
+    (ResultsUnavailable, 503),
     (SchemaOutdated, 503),
     (NotInstalled, 503),
     (WaitTimeout, 503),

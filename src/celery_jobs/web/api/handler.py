@@ -13,10 +13,10 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, stream_request_body
 
 from celery_jobs.audit import AuditedJobs
-from celery_jobs.errors import InvalidToken, JobsError
+from celery_jobs.errors import JobsError
 from celery_jobs.ids import new_id
 from celery_jobs.plugin import plugin_of
-from celery_jobs.tokens import verify
+from celery_jobs.tokens import InvalidToken, verify
 from celery_jobs.web import grant, origin
 from celery_jobs.web.api.bodies import LARGEST, read_json
 from celery_jobs.web.api.checks import read_body, read_query

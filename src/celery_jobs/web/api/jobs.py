@@ -153,6 +153,12 @@ def delete_job(call: Call) -> Answer:
     return Answer(200, {"attempts_deleted": call.jobs.delete(id)})
 
 
+def erase_job(call: Call) -> Answer:
+    """Erase what an ended job was called with and what came of it, for good; that it was stays."""
+    call.jobs.reason = call.body.get("reason")
+    return Answer(200, call.jobs.erase(call.own(call.place["id"])).to_json())
+
+
 _JOB = ("The job.", ref("Job"))
 _LIST = ("Jobs.", listed("jobs", "Job", cursor={"type": ["string", "null"]}, partial={"type": "boolean"}))
 OPERATIONS = (
@@ -212,6 +218,16 @@ OPERATIONS = (
         Scope.OPERATE,
         "Send a waiting job now",
         fire_job,
+        {200: _JOB},
+        body=fields.body({"reason": fields.REASON}),
+        needs_body=False,
+    ),
+    Operation(
+        "POST",
+        "/jobs/{id}/erase",
+        Scope.ADMIN,
+        "Erase what an ended job holds",
+        erase_job,
         {200: _JOB},
         body=fields.body({"reason": fields.REASON}),
         needs_body=False,

@@ -27,14 +27,15 @@ VERBS = {
     "replay": Scope.OPERATE,
     "delete": Scope.ADMIN,
     "purge": Scope.ADMIN,
+    "erase": Scope.ADMIN,
 }
 """What can be done to many, and who may."""
 
-FOR_GOOD = ("delete", "purge")
+FOR_GOOD = ("delete", "purge", "erase")
 """What nobody can undo: the count is typed in, and is judged again."""
 
 MOST_FOR_GOOD = 10_000
-"""Runs that one act deletes; more are for the command line."""
+"""Runs that one act deletes or erases; more are for the command line."""
 
 
 class BulkPage(Page):

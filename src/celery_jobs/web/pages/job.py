@@ -29,6 +29,7 @@ ACTS = {
     "callback": Scope.OPERATE,
     "delete": Scope.ADMIN,
     "purge": Scope.ADMIN,
+    "erase": Scope.ADMIN,
 }
 """What can be done to a job, and who may."""
 
@@ -107,12 +108,17 @@ class JobPage(Page):
         self.notify(f"the dead letter {run.id} is purged")
         return "/jobs/dead-letters"
 
+    def _erase(self, run: Run) -> str:
+        self.jobs.erase(run.id)
+        self.notify("what the job was called with, and what came of it, is erased")
+        return f"/jobs/{run.id}"
+
 
 def _possible(run: Run) -> list[str]:
     """What makes sense with a run as it is."""
     if run.has_ended:
         removal = "purge" if run.final_status == FinalStatus.DEAD_LETTERED else "delete"
-        return ["replay", removal]
+        return [removal] if run.erased_at is not None else ["replay", removal, "erase"]
     if run.status == Status.PROCESSING:
         return ["cancel", "kill"]
     return ["fire", "cancel", "delete"]

@@ -15,7 +15,7 @@ MEANINGS = {
     Scope.ENQUEUE: "make jobs",
     Scope.WORK: "claim the jobs of pull queues and end them",
     Scope.OPERATE: "cancel, replay, fire, pause, resume; also what work may",
-    Scope.ADMIN: "delete, purge, make schedules; also all the others",
+    Scope.ADMIN: "delete, purge, erase, make schedules; also all the others",
 }
 
 
