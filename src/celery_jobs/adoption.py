@@ -14,6 +14,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.ids import new_id
 from celery_jobs.options import JobOptions
 from celery_jobs.recording import make_job, read_wire
+from celery_jobs.sealing import CONTENT_TYPE
 from celery_jobs.store.enqueue import insert_job
 from celery_jobs.store.reads import find_original
 from celery_jobs.store.rows import Message
@@ -66,10 +67,13 @@ def adopt(plugin: Plugin, arrival: Arrival) -> str:
     if wire is None:
         raise ValueError("the message is no task")
     content_type, content_encoding, body = _serialized(plugin, arrival)
+    body = body.encode() if isinstance(body, str) else bytes(body)
+    if plugin.sealer is not None and content_type != CONTENT_TYPE:
+        content_type, content_encoding, body = plugin.sealer.seal_body(content_type, content_encoding, body)
     exchange, routing_key, _ = plain_way(plugin.app.amqp.queues, arrival.exchange, arrival.routing_key)
     message = Message(
         id=new_id(),
-        body=body.encode() if isinstance(body, str) else bytes(body),
+        body=body,
         content_type=content_type,
         content_encoding=content_encoding,
         headers=json.dumps({k: v for k, v in arrival.headers.items() if k != "compression"}),

@@ -73,7 +73,7 @@ def read_arguments(plugin: Plugin, task: str | None, message: Message) -> Argume
 
 def _call(plugin: Plugin, task: str | None, message: Message) -> tuple[Sequence[Any], dict[str, Any], object]:
     if task is None:
-        return (read_payload(message.body),), {}, None
+        return (read_payload(message.content_type, message.body, plugin.sealer),), {}, None
     return decode_body(plugin, message)
 
 
@@ -91,7 +91,11 @@ def mask_call(plugin: Plugin, task: str | None, args: Sequence[Any], kwargs: Map
 def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) -> dict[str, Any]:
     """The headers of a message with the texts masked that Celery's events, logs and Flower show of its arguments."""
     names = plugin.settings.redacted
-    if not names or not isinstance(body, tuple | list) or "argsrepr" not in headers:
+    if not isinstance(body, tuple | list) or "argsrepr" not in headers:
+        return headers
+    if plugin.sealer is not None and plugin.sealer.seals:
+        return {**headers, "argsrepr": MASK, "kwargsrepr": MASK}
+    if not names:
         return headers
     shown = mask_call(plugin, task, body[0], body[1])
     reprs = {"argsrepr": (body[0], shown.args), "kwargsrepr": (body[1], shown.kwargs)}
@@ -101,6 +105,8 @@ def mask_reprs(plugin: Plugin, task: str, headers: dict[str, Any], body: Any) ->
 def reprs_of(plugin: Plugin, task: str) -> Callable[[tuple[Any, ...], dict[str, Any]], tuple[str, str]]:
     """What makes the same two texts of a task's calls, as Celery makes them of what is shown of each."""
     amqp, levels = plugin.app.amqp, plugin.app.conf.task_repr_maxlevels
+    if plugin.sealer is not None and plugin.sealer.seals:
+        return lambda args, kwargs: (MASK, MASK)
 
     def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
         shown = mask_call(plugin, task, args, kwargs)

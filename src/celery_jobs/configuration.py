@@ -176,7 +176,13 @@ def _read_secrets(given: Any) -> tuple[Any, list[str]]:
     return read_secrets(given)
 
 
-_READERS = {"callback_secrets": _read_secrets, "alert_urls": read_destinations}
+def _read_keys(given: Any) -> tuple[Any, list[str]]:
+    from celery_jobs.sealing import read_keys
+
+    return read_keys(given)
+
+
+_READERS = {"callback_secrets": _read_secrets, "encryption_keys": _read_keys, "alert_urls": read_destinations}
 _TYPES = {field.name: RULES[str(field.type)] for field in fields(Settings) if field.type in RULES}
 _TYPES["database_url"] = Rule(
     "an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name or sqlite:///file",

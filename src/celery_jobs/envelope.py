@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from kombu.utils import json
 from celery_jobs.delayed_delivery import plain_way
 from celery_jobs.errors import InvalidJob, PayloadNotSerializable, PayloadTooLarge
 from celery_jobs.ids import new_id, parse_id
+from celery_jobs.sealing import CONTENT_TYPE, Unsealable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kombu import Queue
 
     from celery_jobs.plugin import Plugin
+    from celery_jobs.sealing import Sealer
     from celery_jobs.store.rows import Message, Outgoing
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "headers_text",
     "job_of",
     "moments_for",
+    "opened",
     "properties_for",
     "queue_of",
     "queue_of_delivery",
@@ -69,14 +73,14 @@ _NOT_PROPERTIES = frozenset(
 )
 
 
-def capture(body: Any, options: dict[str, Any], limit: int) -> Message:
+def capture(body: Any, options: dict[str, Any], limit: int, sealer: Sealer | None = None) -> Message:
     """Serialize what `Producer.publish(body, **options)` was handed; `limit` is in bytes.
 
     Raises PayloadNotSerializable and PayloadTooLarge, and InvalidJob for a compression that is unknown here.
     """
     from celery_jobs.store.rows import Message
 
-    content_type, content_encoding, payload = serialize(body, options.get("serializer") or "json", limit)
+    content_type, content_encoding, payload = serialize(body, options.get("serializer") or "json", limit, sealer)
     exchange = options.get("exchange") or ""
     return Message(
         id=new_id(),
@@ -97,7 +101,7 @@ def _is_property(name: str, value: Any) -> bool:
     return name not in _NOT_PROPERTIES and (value is not None or name == "priority")
 
 
-def serialize(body: Any, serializer: str, limit: int) -> tuple[str, str, bytes]:
+def serialize(body: Any, serializer: str, limit: int, sealer: Sealer | None = None) -> tuple[str, str, bytes]:
     """Content type, encoding and bytes of a message's body; raises PayloadNotSerializable and PayloadTooLarge."""
     try:
         content_type, content_encoding, data = dumps(body, serializer=serializer)
@@ -106,6 +110,8 @@ def serialize(body: Any, serializer: str, limit: int) -> tuple[str, str, bytes]:
     payload = _bytes(data, content_encoding)
     if len(payload) > limit:
         _refuse_large(body, serializer, limit)
+    if sealer is not None:
+        return sealer.seal_body(content_type, content_encoding, payload)
     return content_type, content_encoding, payload
 
 
@@ -180,7 +186,17 @@ def decode_headers(message: Message) -> dict[str, Any]:
 
 def decode_body(plugin: Plugin, message: Message) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
     """Arguments, keyword arguments and embedded canvas of a stored message; raises what the serializer raises."""
-    return decode_accepted(message, accepted(plugin))
+    return decode_accepted(opened(plugin, message), accepted(plugin))
+
+
+def opened(plugin: Plugin, message: Message) -> Message:
+    """A message as it was before it was sealed, with the app's own keys; raises Unsealable."""
+    if message.content_type != CONTENT_TYPE:
+        return message
+    if plugin.sealer is None:
+        raise Unsealable("it is sealed, and jobs_encryption_keys has no keys")
+    content_type, content_encoding, body = plugin.sealer.open_body(CONTENT_TYPE, "binary", message.body)
+    return replace(message, content_type=content_type, content_encoding=content_encoding, body=body)
 
 
 def accepted(plugin: Plugin) -> Any:

@@ -252,7 +252,7 @@ def _finish(execution: Execution, outcome: Any) -> Any:
 def _complete(execution: Execution, result: Any) -> None:
     from celery_jobs.store.attempts import complete
 
-    text = result_text(result, execution.plugin.settings.max_result_bytes)
+    text = result_text(result, execution.plugin.settings.max_result_bytes, execution.plugin.sealer)
     job = execution.job
     ended = (execution.duration_ms, execution.replaced_by, execution.untold, execution.response)
     done = complete(execution.plugin.db, job, text, *ended)

@@ -13,6 +13,7 @@ from celery_jobs.moments import plain
 from celery_jobs.payload import read_payload
 from celery_jobs.payload_enqueueing import enqueue, require_pull
 from celery_jobs.runs import MARKS, make_run, masked
+from celery_jobs.sealing import Unsealable
 from celery_jobs.states import FailureReason, Status
 from celery_jobs.store import attempts, chains, endings, outside, reads
 from celery_jobs.store.limits import limits_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.plugin import Plugin
     from celery_jobs.runs import Run
+    from celery_jobs.sealing import Sealer
     from celery_jobs.store.outside import Standing
 
 __all__ = ["ClaimedJob", "Lease", "OutsideWorkers"]
@@ -119,10 +121,19 @@ class OutsideWorkers:
         limits = limits_of(queue, self._plugin.settings.queue(queue), None)
         rows, full = outside.claim(self._plugin.db, queue, worker_id, limit, lease, limits)
         wake_up(self._plugin, full)  # those that come before what was made to wait
-        claimed = [_claimed_job(row) for row in rows]
+        claimed = self._read(rows)
         for job in claimed:
             emit(Kind.STARTED, job, task_id=job.original_id)
         return claimed
+
+    def _read(self, rows: list[Any]) -> list[ClaimedJob]:
+        """What was claimed; all given back where one of it is sealed and cannot be opened here."""
+        try:
+            return [_claimed_job(row, self._plugin.sealer) for row in rows]
+        except Unsealable:
+            for row in rows:
+                endings.release(self._plugin.db, row.id, row.lease_token, patient=False)
+            raise
 
     def _take_away(self, job_id: str, lease_token: str) -> None:
         lost = endings.lose(self._plugin.db, job_id, self._plugin.settings.max_losses, lease_token=lease_token)
@@ -137,7 +148,7 @@ class OutsideWorkers:
 
         Doing it again changes nothing. Raises JobNotFound, InvalidJob, and JobNotHeld for who does not hold the job.
         """
-        text = result_text(result, self._plugin.settings.max_result_bytes)
+        text = result_text(result, self._plugin.settings.max_result_bytes, self._plugin.sealer)
         return self._end(id, worker_id, (Status.COMPLETED,), lambda held: self._complete(held, text))
 
     def _complete(self, held: Standing, result: str | None) -> bool:
@@ -222,8 +233,9 @@ def _why_not(id: str, worker_id: str, job: Standing) -> str:
     return f"nobody holds the job {id}: it was ended{by}, as {job.status}"
 
 
-def _claimed_job(row: Any) -> ClaimedJob:
-    return ClaimedJob(payload=read_payload(row.body), **{name: getattr(row, name) for name in outside.CLAIMED})
+def _claimed_job(row: Any, sealer: Sealer | None) -> ClaimedJob:
+    payload = read_payload(row.content_type, row.body, sealer)
+    return ClaimedJob(payload=payload, **{name: getattr(row, name) for name in outside.CLAIMED})
 
 
 def _check_worker(worker_id: Any) -> None:

@@ -70,7 +70,7 @@ def make(plugin: Plugin, queue: str, payload: Any, given: Mapping[str, Any]) -> 
         "task_id": job_id,
         "task": None,
         "queue": queue,
-        "message": payload_message(queue, payload, plugin.settings.max_payload_bytes),
+        "message": payload_message(queue, payload, plugin.settings.max_payload_bytes, plugin.sealer),
         "delay": options.delay,
         "scheduled_at": options.scheduled_at,
         "priority": options.job_priority or 0,

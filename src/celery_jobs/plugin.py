@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+    from celery_jobs.sealing import Sealer
     from celery_jobs.settings import Settings
     from celery_jobs.store.db import Database
 
@@ -39,6 +40,7 @@ class Plugin:
     def __init__(self, app: Celery) -> None:
         self.app = app
         self._ready_in = 0
+        self._sealer: Sealer | None = None
         self.heart: Any = None
         """The heartbeat of the worker whose parent process this is, if it is one."""
         self.messenger: Any = None
@@ -55,7 +57,17 @@ class Plugin:
         """The app's `jobs_*` settings; raises InvalidSettings."""
         settings = read_settings(self.app)
         mask(settings.redacted)
+        if settings.encryption_keys:
+            from celery_jobs.sealing import Sealer, teach
+
+            self._sealer = Sealer(settings.encryption_keys)
+            teach(self.app, self._sealer)
         return settings
+
+    @property
+    def sealer(self) -> Sealer | None:
+        """What seals and opens what jobs hold, where `jobs_encryption_keys` has keys."""
+        return self._sealer if self.settings.encryption_keys else None
 
     @cached_property
     def has_timeouts(self) -> bool:
@@ -74,7 +86,9 @@ class Plugin:
         from celery_jobs.store.db import Database
 
         settings = self.settings
-        return Database(settings.database_url, settings.database_timeout, is_pooled=settings.database_pooler)
+        database = Database(settings.database_url, settings.database_timeout, is_pooled=settings.database_pooler)
+        database.sealer = self.sealer
+        return database
 
     @property
     def db(self) -> Database:

@@ -96,7 +96,7 @@ class RecordingProducer:
         require_carried(self._producer.connection.transport.driver_type, wire.task_id)
         self._set_priority(options, submission)
         plain = plain_options(self._plugin.app.amqp.queues, options)
-        message = capture(body, plain, self._plugin.settings.max_payload_bytes)
+        message = capture(body, plain, self._plugin.settings.max_payload_bytes, self._plugin.sealer)
         job = self._job(wire, message, plain, submission)
         replaces = running is not None and running.is_replaced_by(wire)
         if not replaces and self._gather(wire, job, submission, running):
@@ -244,7 +244,7 @@ class RecordingProducer:
         return Next(
             delay=submission.delay or 0,
             scheduled_at=None if counted else wire.eta,
-            message=capture(body, options, self._plugin.settings.max_payload_bytes),
+            message=capture(body, options, self._plugin.settings.max_payload_bytes, self._plugin.sealer),
             queue=queue,
             expires_at=wire.expires_at,
         )

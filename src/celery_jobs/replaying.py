@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, registry
 
+from celery_jobs import sealing
 from celery_jobs.arguments import signature_of
-from celery_jobs.envelope import accepted, decode_accepted
+from celery_jobs.envelope import accepted, decode_accepted, opened
 from celery_jobs.errors import ArgumentsDoNotFit
 from celery_jobs.ids import new_id
 from celery_jobs.policy import Level, level_from_json
@@ -62,10 +63,25 @@ class Replays:
 
     def _message(self, original: Job, message: Message, task_id: str) -> Message:
         if original.task is None:  # a payload is no call that could fit a task, or be a member of anything
-            return replace(message, id=new_id())
+            return self._sealed(replace(self._opened(original, message), id=new_id()))
+        message = self._opened(original, message)
         body = _read(original, message, self._accept)
         _require_fit(self.plugin, original, body)
-        return _alone(message, body, task_id)
+        return self._sealed(_alone(message, body, task_id))
+
+    def _opened(self, original: Job, message: Message) -> Message:
+        try:
+            return opened(self.plugin, message)
+        except sealing.Unsealable as error:
+            raise ArgumentsDoNotFit(f"the job {original.id} cannot be replayed: {error}") from error
+
+    def _sealed(self, message: Message) -> Message:
+        """Under the first key, so that an older one can go when its jobs have gone."""
+        if self.plugin.sealer is None:
+            return message
+        sealed = self.plugin.sealer.seal_body(message.content_type, message.content_encoding, message.body)
+        content_type, content_encoding, body = sealed
+        return replace(message, content_type=content_type, content_encoding=content_encoding, body=body)
 
     def _policy(self, original: Job) -> Policy:
         if original.retry_policy is not None:

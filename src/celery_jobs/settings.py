@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.addresses import AddressPolicy
     from celery_jobs.assertions import Assertion
+    from celery_jobs.sealing import Key
     from celery_jobs.signing import Secret
 
 __all__ = ["MAX_DELAY", "RUNAWAY_GRACE", "Mode", "Places", "QueueSettings", "Roles", "Settings", "Starts"]
@@ -168,6 +169,8 @@ class Settings:
     """Bytes of a traceback that are kept."""
     redact: tuple[str, ...] = ()
     """Names of keys whose values are masked in every output, nested ones too, in any case; what runs keeps them."""
+    encryption_keys: tuple[Key, ...] = ()
+    """Keys (`2026-11:…`) that arguments, results and answers are kept encrypted with: the first one, or any before."""
     broker_timeout: float = 1.0
     """Seconds that one answer of the broker may take while a job is sent."""
     broker_retry_interval: float = 5

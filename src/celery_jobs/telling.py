@@ -104,6 +104,8 @@ def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> 
     store = not getattr(context, "ignore_result", False)
     if original.final_status == FinalStatus.SUCCESS:
         result = None if last.result is None else json.loads(last.result)
+        if isinstance(result, str) and result.startswith("cj1 ") and plugin.sealer is not None:
+            plugin.sealer.open(result.encode())  # raises: it was not opened as its key is not here
         backend.mark_as_done(context.id, result, request=context, store_result=store)
     elif original.final_status == FinalStatus.CANCELLED:
         reason = "expired" if last.failure_reason == FailureReason.EXPIRED else "revoked"

@@ -23,6 +23,7 @@ from celery_jobs.envelope import serialize
 from celery_jobs.ids import new_ids
 from celery_jobs.options import take_options
 from celery_jobs.plugin import HTTP_TASK
+from celery_jobs.sealing import differ
 from celery_jobs.unchanged import is_own
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Template:
         cls, plugin: Plugin, made: Gathered, args: Sequence[Any], kwargs: Mapping[str, Any], ids: Iterator[str]
     ) -> Template | None:
         """The template of a call that Celery has made; None where a copy would not be what it has made."""
-        serializer = _serializer_of(made.job)
+        serializer = _serializer_of(plugin, made.job)
         if serializer is None:
             return None
         template = cls(plugin, made, serializer, ids)
@@ -127,7 +128,9 @@ class Template:
         task_id = next(self._ids)
         args, kwargs = tuple(args), dict(kwargs)
         limit = self._plugin.settings.max_payload_bytes
-        content_type, content_encoding, body = serialize((args, kwargs, _EMBED), self._serializer, limit)
+        content_type, content_encoding, body = serialize(
+            (args, kwargs, _EMBED), self._serializer, limit, self._plugin.sealer
+        )
         message: dict[str, Any] = {
             **self._message,
             "id": next(self._ids),
@@ -179,9 +182,13 @@ def _accept(enqueued: Enqueued) -> None:
 _settle = _accept
 
 
-def _serializer_of(made: NewJob) -> str | None:
+def _serializer_of(plugin: Plugin, made: NewJob) -> str | None:
     """The serializer of a message; None where several have its content type, and may differ in other arguments."""
-    named = [name for name, codec in registry._encoders.items() if codec.content_type == made.message.content_type]
+    message = made.message
+    content_type = message.content_type
+    if plugin.sealer is not None:
+        content_type, _, _ = plugin.sealer.open_body(content_type, message.content_encoding, message.body)
+    named = [name for name, codec in registry._encoders.items() if codec.content_type == content_type]
     return named[0] if len(named) == 1 else None
 
 
@@ -190,6 +197,8 @@ def _under_its_id(copy: NewJob, made: NewJob) -> NewJob:
     message = replace(
         copy.message,
         id=made.message.id,
+        # What is sealed is another each time.
+        body=copy.message.body if differ(made.message.body, copy.message.body) else made.message.body,
         headers=copy.message.headers.replace(copy.task_id, made.task_id),
         properties=copy.message.properties.replace(copy.task_id, made.task_id),
     )

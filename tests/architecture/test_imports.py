@@ -31,6 +31,7 @@ LAYERS = (
         "addresses",
         "assertions",
         "signing",
+        "sealing",
         "destinations",
         "canvas",
         "publisher",

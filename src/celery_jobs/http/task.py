@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celery_jobs.execution import Execution
     from celery_jobs.outgoing import Response
     from celery_jobs.plugin import Plugin
+    from celery_jobs.sealing import Sealer
     from celery_jobs.settings import QueueSettings
 
 __all__ = ["HttpTask", "add_task"]
@@ -103,7 +104,7 @@ def _run(plugin: Plugin, task: HttpTask, request: HttpRequest) -> dict[str, Any]
     response = _fetch(plugin, request, _timeout(request, queue), _most(assertions), headers)
     answer = Answer(response.status, dict(response.headers), response.body, response.truncated, response.duration_ms)
     if running is not None:
-        running.response = _kept(answer)
+        running.response = _kept(answer, plugin.sealer)
     longest_wait, now = plugin.settings.max_retry_after, _now(plugin, running)
     failure = failure_of_answer(request, _host(response.url), answer, assertions, longest_wait, now)
     if failure is not None:
@@ -178,8 +179,10 @@ def _host(url: str) -> str:
     return parse_url(url).netloc
 
 
-def _kept(answer: Answer) -> Any:
+def _kept(answer: Answer, sealer: Sealer | None) -> Any:
+    from celery_jobs.store.responses import sealed
     from celery_jobs.store.rows import Response
 
     cut = len(answer.body) > RESPONSE_BYTES
-    return Response(answer.status, dict(answer.headers), answer.body[:RESPONSE_BYTES], answer.truncated or cut)
+    kept = Response(answer.status, dict(answer.headers), answer.body[:RESPONSE_BYTES], answer.truncated or cut)
+    return sealed(kept, sealer)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects.sqlite.dml import Insert as SqliteInsert
     from sqlalchemy.engine.interfaces import IsolationLevel
 
+    from celery_jobs.sealing import Sealer
+
 __all__ = ["AfterCommit", "Database", "Lending", "insert_into", "now", "seconds_until"]
 
 T = TypeVar("T")
@@ -77,6 +79,8 @@ class Database:
         self.clock = clock
         self.lends: Lending | None = None
         """What a sandbox makes of a transaction of a caller's own; None: it is joined."""
+        self.sealer: Sealer | None = None
+        """What opens what jobs hold, where it is sealed."""
         self._engine: Engine | None = None
         self._pid = 0
         self._room = ROOM

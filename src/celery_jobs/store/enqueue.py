@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, update
 
+from celery_jobs.sealing import differ
 from celery_jobs.store import recordset
 from celery_jobs.store.db import insert_into, now
 from celery_jobs.store.keys import RELEASED
@@ -221,8 +222,7 @@ def _newest_chain(new: NewJob) -> Any:
 
 
 def _found(new: NewJob, row: Row[Any]) -> Enqueued:
-    # Of what was erased nobody knows what it was.
-    mismatch = bool(row.body) and bytes(row.body) != new.message.body
+    mismatch = differ(bytes(row.body), new.message.body)
     return Enqueued(row.id, row.task_id, deduplicated=True, payload_mismatch=mismatch)
 
 

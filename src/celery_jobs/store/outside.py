@@ -51,7 +51,8 @@ def leases_run_out(db: Database, queue: str, limit: int) -> list[tuple[str, str]
 def claim(
     db: Database, queue: str, worker_id: str, limit: int, lease: float, limits: Sequence[Limit] = ()
 ) -> tuple[list[Row[Any]], list[Limit]]:
-    """pending -> processing for at most `limit` due jobs of a queue, each for `lease` seconds; `CLAIMED` and `body`.
+    """pending -> processing for at most `limit` due jobs of a queue, each for `lease` seconds; `CLAIMED`, the token,
+    `body` and `content_type`.
 
     In the order of priority, due time and id; what another is claiming at this moment is passed over. Not more than
     the queue's `limits` have room for; what its key has no room for waits from now on, and those keys' limits are given
@@ -73,7 +74,7 @@ def claim(
 
 def _claimed(queue: str, token: str, connection: Connection) -> list[Row[Any]]:
     query = (
-        select(*(jobs.c[name] for name in CLAIMED), messages.c.body)
+        select(*(jobs.c[name] for name in CLAIMED), jobs.c.lease_token, messages.c.body, messages.c.content_type)
         .join(messages, messages.c.id == jobs.c.message_id)
         .where(jobs.c.queue == queue, jobs.c.claimed_by.is_not(None), jobs.c.finished_at.is_(None))
         .where(jobs.c.lease_token == token)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import null, select, type_coerce
 
 from celery_jobs.ids import parse_id
+from celery_jobs.sealing import Unsealable
 from celery_jobs.states import Status
 from celery_jobs.store import looks, responses
 from celery_jobs.store.among import among, has_arrays, of_chains
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from celery_jobs.sealing import Sealer
     from celery_jobs.store.db import Database
     from celery_jobs.store.filters import Filter
 
@@ -77,10 +79,10 @@ def find_original(db: Database, id: str | UUID) -> str | None:
 def attempts(db: Database, original_id: str, answers: bool = True) -> list[Job]:
     """Every attempt of a chain, in order; with `answers` each has the response that it got."""
     with db.reading() as connection:
-        found = _attempts(connection, [original_id])
+        found = _attempts(db, connection, [original_id])
         if not answers:
             return found
-        answered = responses.read(connection, [job.id for job in found if job.response_status is not None])
+        answered = responses.read(connection, [job.id for job in found if job.response_status is not None], db.sealer)
         return [replace(job, response=answered.get(job.id)) for job in found] if answered else found
 
 
@@ -89,7 +91,7 @@ def attempts_in(db: Database, session: Any, original_id: str) -> list[Job]:
     from celery_jobs.store import transactions  # and the ORM with it, which is slow to import
 
     with transactions.join(db, session) as (connection, _):
-        return _attempts(connection, [original_id])
+        return _attempts(db, connection, [original_id])
 
 
 def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
@@ -98,10 +100,20 @@ def existing(db: Database, job_ids: list[str], within: float) -> set[str]:
         return set(connection.execute(select(jobs.c.id).where(among(jobs.c.id, job_ids, not db.is_sqlite))).scalars())
 
 
-def _attempts(connection: Connection, original_ids: list[str]) -> list[Job]:
+def _attempts(db: Database, connection: Connection, original_ids: list[str]) -> list[Job]:
     query = select(*_JOB).where(of_chains(original_ids, has_arrays(connection)))
     rows = connection.execute(query.order_by(jobs.c.original_id.desc(), jobs.c.attempt_number))
-    return [Job(*row) for row in rows]
+    return [Job(*row) if db.sealer is None else _opened(Job(*row), db.sealer) for row in rows]
+
+
+def _opened(job: Job, sealer: Sealer) -> Job:
+    """With its result as it was; sealed with a key that is not here it stays as it is."""
+    if job.result is None:
+        return job
+    try:
+        return replace(job, result=sealer.open_json(job.result))
+    except Unsealable:
+        return job
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +131,18 @@ def runs(db: Database, which: Filter, limit: int, before: str | None = None) -> 
         ids, reached = Look(db, which, looks.LOOKED_AT).find(connection, limit + 1, before)
         cursor = ids[limit - 1] if len(ids) > limit else reached
         partial = len(ids) < limit and reached is not None
-        return Found(_chains(connection, ids[:limit]), cursor, partial)
+        return Found(_chains(db, connection, ids[:limit]), cursor, partial)
 
 
 def runs_of(db: Database, original_ids: list[str]) -> list[list[Job]]:
     """The chains of these originals, in their order, each as its attempts; those that are gone left out."""
     with db.asking() as connection:
-        return [chain for chain in _chains(connection, original_ids) if chain]
+        return [chain for chain in _chains(db, connection, original_ids) if chain]
 
 
-def _chains(connection: Connection, original_ids: list[str]) -> list[list[Job]]:
+def _chains(db: Database, connection: Connection, original_ids: list[str]) -> list[list[Job]]:
     chains: dict[str, list[Job]] = {id: [] for id in original_ids}
-    for job in _attempts(connection, original_ids):
+    for job in _attempts(db, connection, original_ids):
         chains[job.original_id].append(job)
     return list(chains.values())
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery_jobs.sealing import Sealer
 
 __all__ = ["clean", "error_message", "error_traceback", "error_type", "result_text"]
 
@@ -23,8 +26,8 @@ def clean(text: str, limit: int | None = None) -> str:
     return encoded[:kept].decode("utf-8", "ignore") + mark
 
 
-def result_text(result: Any, limit: int) -> str | None:
-    """A task's return value as JSON; what JSON cannot say is kept by its repr, what is too long is cut."""
+def result_text(result: Any, limit: int, sealer: Sealer | None = None) -> str | None:
+    """A task's return value as JSON; what JSON cannot say is kept by its repr, what is too long is cut. Sealed last."""
     if result is None:
         return None
     try:
@@ -33,7 +36,8 @@ def result_text(result: Any, limit: int) -> str | None:
         text = json.dumps(_safe_repr(result))
     if len(text) > limit:
         text = json.dumps(clean(text, limit // 2), ensure_ascii=False)
-    return clean(text)
+    text = clean(text)
+    return text if sealer is None else sealer.seal_json(text)
 
 
 def _json(result: Any) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, and_, case, cast, extract, false, func, literal, or_, select, type_coerce
+from sqlalchemy import LargeBinary, Text, and_, case, cast, extract, false, func, literal, or_, select, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from celery_jobs.sealing import DIGEST_END, PREFIX
 from celery_jobs.states import FinalStatus
 from celery_jobs.store.db import now
 from celery_jobs.store.tables import Timestamp, jobs, messages
@@ -139,12 +140,18 @@ def _described(newest: CTE, since: datetime, queue: str | None) -> CTE:
             *(case((failed, value)).label(name) for name, value in of_failed.items()),
             case((newest.c.final_status == FinalStatus.SUCCESS, newest.c.created_at)).label("succeeded"),
             alone.label("alone"),
-            case((small, digest(messages.c.body)), else_=cast(newest.c.id, Text)).label("arguments"),
+            case((small, digest(_compared_part())), else_=cast(newest.c.id, Text)).label("arguments"),
         )
         .join(messages, messages.c.id == newest.c.message_id)
         .where(newest.c.created_at >= literal(since, Timestamp))
     )
     return (query if queue is None else query.where(newest.c.queue == queue)).cte("described")
+
+
+def _compared_part() -> Any:
+    """A body, or of one that is sealed what equal ones have in common."""
+    sealed = func.substr(messages.c.body, 1, len(PREFIX)) == literal(PREFIX, LargeBinary)
+    return case((sealed, func.substr(messages.c.body, 1, DIGEST_END)), else_=messages.c.body)
 
 
 def _of_last_retry(newest: CTE, column: str) -> Any:
