@@ -204,6 +204,8 @@ class Settings:
     """What who signs in to Flower may: names or patterns with one role each, viewer, operator or admin; {}: all."""
     rest_tasks: tuple[str, ...] = ("*",)
     """Names of the tasks that REST and the page New job may enqueue, also patterns: `shop.*`."""
+    rest_max_waiting: int = 100_000
+    """Jobs of a queue that may have not ended for REST to make one more; then 429."""
     audit_retention_days: float = 365
     """Days that an act is kept in the audit log."""
 

@@ -151,6 +151,7 @@ QUERIES: dict[str, Query] = {
     "overdue_queues": (lambda db: sends.overdue_queues(db, 120), {"jobs_live"}, 40),
     "take_overdue": (lambda db: sends.take_overdue(db, "q1", 120, 20, 10), {"jobs_live"}, SENT // 4 + 60),
     "waiting_sent": (lambda db: sends.waiting_sent(db, "q1", 20), {"jobs_live"}, SENT // 4),
+    "unended": (lambda db: stats.unended(db, "q1", 20), {"jobs_live"}, SENT // 4),
     "expired": (lambda db: sends.expired(db, 100), {"jobs_expiring"}, EXPIRED),
     "in_broker": (lambda db: sends.in_broker(db, "q1"), {"jobs_live"}, SENT // 4),
     "running": (lambda db: workers.running(db, LONELY, 100), {"jobs_live"}, SENT + CLAIMED + DUE + LEASED),

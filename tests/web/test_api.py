@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from celery_jobs import Jobs, StoreUnavailable
+from celery_jobs.plugin import plugin_of
 from celery_jobs.web.api.openapi import OPERATIONS
+from celery_jobs.web.api.room import Room
 from tests.apps import working
 from tests.processes import wait_until
 from tests.web.shop import ADD, FAIL
@@ -377,6 +380,35 @@ def test_over_its_rate_a_token_is_told_when_to_come_again(new_client: Callable[.
     answer = client.get(f"{API}/jobs")
     refused(answer, 429)
     assert 1 <= int(answer.headers["Retry-After"]) <= 20
+
+
+def test_a_queue_that_is_full_takes_no_more_and_the_others_do(
+    app: Celery, new_client: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = plugin_of(app)
+    monkeypatch.setattr(plugin, "settings", replace(plugin.settings, rest_max_waiting=3))
+    flood, calm = (new_client("enqueue", queues=[queue]) for queue in ("plain", "crates"))
+    statuses = [flood.post(f"{API}/jobs", json={"task": ADD, "args": [n], "delay": 600}).status_code for n in range(5)]
+    assert statuses == [201, 201, 201, 429, 429]
+    answer = flood.post(f"{API}/jobs", json={"task": ADD, "args": [1]})
+    refused(answer, 429, code="queue_full", field="queue")
+    assert int(answer.headers["Retry-After"]) > 0
+    many = ok(flood.post(f"{API}/jobs/bulk", json={"jobs": [{"task": ADD, "args": [1]}] * 2}))
+    assert (many["success_count"], many["failure_count"]) == (0, 2)
+    ok(calm.post(f"{API}/jobs", json={"payload": {"a": 1}}), 201)
+    anywhere = new_client("enqueue")
+    refused(anywhere.post(f"{API}/jobs", json={"queue": "plain", "task": ADD, "args": [1]}), 429)
+    assert [anywhere.post(f"{API}/jobs", json={"task": ADD, "args": [1]}).status_code for _ in range(4)][-1] == 429
+    assert Jobs(app).cancel_many(queue="plain").done == 3
+    wait_until(lambda: flood.post(f"{API}/jobs", json={"task": ADD, "args": [1]}).status_code == 201)
+
+
+def test_room_is_counted_anew_after_a_second(app: Celery) -> None:
+    now, db = [0.0], plugin_of(app).db
+    room = Room(lambda: now[0])
+    assert [room.take(db, "celery", 2) for _ in range(3)] == [True, True, False]
+    now[0] = 1.5
+    assert room.take(db, "celery", 2), "they were not made after all"
 
 
 def test_guessing_is_slowed_down(site: Site) -> None:

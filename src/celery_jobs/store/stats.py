@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["ErrorGroup", "QueueStats", "error_groups", "queue_stats"]
+__all__ = ["ErrorGroup", "QueueStats", "error_groups", "queue_stats", "unended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +181,11 @@ def _dead() -> Select[Any]:
         func.coalesce(jobs.c.last_error_message, jobs.c.error_message).label("error_message"),
         jobs.c.dead_lettered_at,
     ).where(jobs.c.dead_lettered_at.is_not(None))
+
+
+def unended(db: Database, queue: str, most: int) -> int:
+    """How many jobs of a queue wait or run, counted up to `most`."""
+    some = select(jobs.c.id).where(jobs.c.queue == queue, jobs.c.finished_at.is_(None)).limit(most)
+    with db.reading() as connection:
+        by_index(connection)
+        return int(connection.execute(select(func.count()).select_from(some.subquery())).scalar_one())

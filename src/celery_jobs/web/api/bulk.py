@@ -14,6 +14,7 @@ from celery_jobs.web.api.forms import listed
 from celery_jobs.web.api.jobs import queue_of, read_task, require_exposed
 from celery_jobs.web.api.operation import Answer, Operation
 from celery_jobs.web.api.problem import Problem
+from celery_jobs.web.api.room import require_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ def _read(call: Call, given: dict[str, Any]) -> dict[str, Any]:
         given.update(task=name, kwargs=kwargs)
     elif queue is None:
         raise InvalidJob("queue", "the queue of outside workers is needed, or a task, or a url")
+    require_room(call, queue, given.get("task"))
     return given if queue is None else {**given, "queue": queue}
 
 

@@ -14,6 +14,7 @@ from celery_jobs.web.api import fields
 from celery_jobs.web.api.forms import listed, ref
 from celery_jobs.web.api.operation import Answer, Operation
 from celery_jobs.web.api.problem import Problem
+from celery_jobs.web.api.room import require_room
 from celery_jobs.web.exposure import is_exposed, is_job
 
 if TYPE_CHECKING:
@@ -45,14 +46,17 @@ def _enqueue(call: Call, given: dict[str, Any]) -> Run:
     queue = queue_of(call, given.pop("queue", None))
     if "task" in given:
         name, args, kwargs = read_task(call, given)
+        require_room(call, queue, name)
         options = given if queue is None else {**given, "queue": queue}
         run = call.jobs.enqueue(name, args, kwargs, **options)
     elif "url" in given:
         require_exposed(call, HTTP_TASK)
+        require_room(call, queue, HTTP_TASK)
         run = call.jobs.enqueue_http(given.pop("url"), queue, **given)
     else:
         if queue is None:
             raise InvalidJob("queue", "the queue of outside workers is needed, or a task, or a url")
+        require_room(call, queue)
         run = call.jobs.enqueue_payload(queue, given.pop("payload"), **given)
     if not call.grant.covers(run.queue):
         raise Problem(409, "a job of another queue has this idempotency key", field="idempotency_key")
