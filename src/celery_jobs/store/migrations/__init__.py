@@ -205,5 +205,5 @@ def config(connection: Any = None) -> Config:
 def _current(connection: Any) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a name of ours
     return None if version is None else str(version)
