@@ -23,6 +23,17 @@ def test_every_kind_has_its_words(kind: Kind, caplog: pytest.LogCaptureFixture) 
     assert "None" not in record.getMessage()
 
 
+def test_a_text_cannot_begin_a_record_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    forged = 'no\n{"level": "error", "message": "forged"}\r\x1b[2J\u2028é'
+    with caplog.at_level(logging.DEBUG, "celery_jobs"):
+        logs.log(Event(Kind.DEAD_LETTERED, "j1", "o1", "t1", "shop\nforged", "shop", 2, {"error": forged}))
+    (record,) = caplog.records
+    assert len(record.getMessage().splitlines()) == 1
+    assert "\x1b" not in record.getMessage()
+    assert 'no\\n{"level": "error"' in record.getMessage()
+    assert "é" in record.getMessage()
+
+
 def test_no_two_kinds_share_their_words() -> None:
     wordings = [wording for _, wording in logs._WORDINGS.values()]
     assert len(set(wordings)) == len(wordings) == len(Kind)

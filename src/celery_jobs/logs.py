@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery_jobs.events import FIELDS, Kind
 
@@ -90,7 +90,13 @@ def log(event: Event) -> None:
     if not logger.isEnabledFor(level):
         return
     fields = {name: getattr(event, name) for name in _FIELDS}
-    logger.log(level, wording, {**fields, **event.details}, extra={"event": str(event.kind), **fields})
+    said = {name: _in_a_line(value) for name, value in {**fields, **event.details}.items()}
+    logger.log(level, wording, said, extra={"event": str(event.kind), **fields})
+
+
+def _in_a_line(value: Any) -> Any:
+    """A text of somebody's with its line ends and control characters escaped: it can begin no record of its own."""
+    return value if not isinstance(value, str) or value.isprintable() else repr(value)[1:-1]
 
 
 _FIELDS = ("job_id", *FIELDS)

@@ -13,9 +13,9 @@ import pytest
 from celery_jobs import Jobs, StoreUnavailable, tokens
 from celery_jobs.web.grant import role_of
 from celery_jobs.web.routes import ROUTES
-from tests.apps import working
+from tests.apps import end, working
 from tests.processes import wait_until
-from tests.web.shop import ADD, FAIL
+from tests.web.shop import ADD, FAIL, make_shop
 from tests.web.site import PASSWORD, USER, Site, signed_in
 
 if TYPE_CHECKING:
@@ -224,6 +224,35 @@ def test_a_filter_means_its_text_word_for_word(ada: httpx.Client, doors: Jobs, f
         assert answer.status_code == 200
         assert run.id not in answer.text, text
     assert doors.count() == 1
+
+
+def test_so_it_does_on_sqlite_and_by_rest(broker_url: str, new_sqlite_database: Callable[[], str]) -> None:
+    app = make_shop(broker_url, new_sqlite_database())
+    doors = Jobs(app)
+    run = doors.enqueue(ADD, (1,), delay=3600)
+    token = doors.make_token("ci", ["read"]).text
+    with Site(app, basic_auth=[f"{USER}:{PASSWORD}"]) as site, signed_in(site) as ada:
+        fields = ("queue", "task", "tag", "error_type", "error", "status", "original", "replay_of", "cursor", "limit")
+        for field in fields:
+            for text in INJECTED:
+                page = ada.get("/jobs", params={field: text})
+                assert page.status_code in (200, 422), (field, text)
+                assert run.id not in page.text or "is-invalid" in page.text, (field, text)
+                found = ada.get("/api/v1/jobs", params={field: text}, headers={"Authorization": f"Bearer {token}"})
+                assert found.status_code == 422 or found.json()["jobs"] == [], (field, text)
+    assert doors.count() == 1
+    end(app)
+
+
+def test_no_other_site_is_let_in_by_a_browser(site: Site, doors: Jobs) -> None:
+    """No answer names an origin that may read it, nor one that may send more than a form."""
+    token = doors.make_token("ci", ["admin"]).text
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    with site.client(headers={"Authorization": f"Bearer {token}", **asked}) as client:
+        for path in ("/api/v1/jobs", "/api/v1/openapi.json", "/jobs", "/jobs/new", "/metrics"):
+            for method in ("OPTIONS", "GET"):
+                answer = client.request(method, path)
+                assert not [name for name in answer.headers if name.lower().startswith("access-control-")], path
 
 
 def test_digests_are_compared_in_constant_time() -> None:

@@ -66,6 +66,10 @@ def _basic_name(header: str) -> str:
     return b64decode(header.split()[1]).decode().partition(":")[0]
 
 
+LONGEST_NAME = 320
+"""Characters of an address (RFC 3696, errata); with several stars a pattern would take long for much more."""
+
+
 def role_of(name: str, roles: Mapping[str, str]) -> str | None:
     """The role of a name: by `jobs_roles` word for word, else by the first of its patterns; admin where it is empty.
 
@@ -81,5 +85,7 @@ def role_of(name: str, roles: Mapping[str, str]) -> str | None:
 def _fits(pattern: str, name: str) -> bool:
     if pattern == "*":
         return True
+    if len(name) > LONGEST_NAME:
+        return False
     parts = map(re.escape, pattern.split("*"))
     return "*" in pattern and re.fullmatch("[^@]*".join(parts), name) is not None
