@@ -41,7 +41,7 @@ class Queues:
         return stats.queue_stats(self._plugin.db, window, self._plugin.settings.queues)
 
     def error_groups(self, limit: int = 20) -> list[ErrorGroup]:
-        """The dead letters by task and error, of HTTP jobs by reason too, the most frequent first, `limit` groups."""
+        """The newest 20,000 dead letters by task and error, of HTTP jobs by reason too, the most frequent first."""
         groups = stats.error_groups(self._plugin.db, limit)
         return [replace(group, error_message=self._plugin.masked(group.error_message)) for group in groups]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery_jobs.store import chains, endings
+from celery_jobs.store import chains, endings, stats
 from celery_jobs.store.rows import Failure
 from celery_jobs.store.stats import ErrorGroup, QueueStats, error_groups, queue_stats
 from tests.store.conftest import (
@@ -22,6 +22,8 @@ from tests.store.conftest import (
 )
 
 if TYPE_CHECKING:
+    import pytest
+
     from celery_jobs.store.db import Database
 
 
@@ -107,6 +109,13 @@ def test_dead_letters_are_grouped_by_task_and_error_the_most_frequent_first(db: 
         stored(db, last).dead_lettered_at,
     )
     assert error_groups(db, 2) == groups[:2]
+
+
+def test_only_the_newest_dead_letters_are_grouped(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in ("Old", "New", "Newer"):
+        dead_of(db, "mail", error, "x")
+    monkeypatch.setattr(stats, "MOST_GROUPED", 2)
+    assert {group.error_type for group in error_groups(db, 10)} == {"New", "Newer"}
 
 
 def test_a_group_is_of_what_the_chain_died_of_last(db: Database) -> None:

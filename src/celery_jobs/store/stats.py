@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
     from celery_jobs.store.db import Database
 
-__all__ = ["ErrorGroup", "QueueStats", "error_groups", "queue_stats", "unended"]
+__all__ = ["MOST_GROUPED", "ErrorGroup", "QueueStats", "error_groups", "queue_stats", "unended"]
+
+
+MOST_GROUPED = 20_000
+"""Dead letters that are grouped by what they died of, the newest: their rows are read, each time somebody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def _read_pauses(connection: Connection, found: dict[str, dict[str, Any]]) -> No
 
 
 def error_groups(db: Database, limit: int) -> list[ErrorGroup]:
-    """The dead letters by task, class of error and reason of a request's failure, the most frequent first."""
+    """The newest dead letters by task, class of error and reason of a request's failure, the most frequent first."""
     dead = _dead().subquery()
     key = (dead.c.task, dead.c.error_type, dead.c.failure_reason)
     number = func.count().label("count")
@@ -174,13 +178,14 @@ def _dead() -> Select[Any]:
     """What each dead letter died of last: the original has that error, and its reason only if it had no retry."""
     kind = func.coalesce(jobs.c.last_error_type, jobs.c.error_type)
     reason = case((kind.in_(_OF_REQUESTS), func.coalesce(of_last_retry("failure_reason"), jobs.c.failure_reason)))
-    return select(
+    newest = select(
         jobs.c.task,
         kind.label("error_type"),
         reason.label("failure_reason"),
         func.coalesce(jobs.c.last_error_message, jobs.c.error_message).label("error_message"),
         jobs.c.dead_lettered_at,
     ).where(jobs.c.dead_lettered_at.is_not(None))
+    return newest.order_by(jobs.c.id.desc()).limit(MOST_GROUPED)
 
 
 def unended(db: Database, queue: str, most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery_jobs.states import FinalStatus
+from celery_jobs.store.stats import MOST_GROUPED
 from celery_jobs.web.filters import read_filter
 from celery_jobs.web.page import Page
 from celery_jobs.web.pages.list import page_size
@@ -22,6 +23,7 @@ class DeadLettersPage(Page):
 
     template = "dead_letters.html"
     tab = "dead-letters"
+    most_grouped = MOST_GROUPED
 
     def read(self, *_: str) -> dict[str, Any]:
         """Both."""
