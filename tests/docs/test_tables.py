@@ -24,7 +24,9 @@ from celery_jobs.services import SERVICES
 from celery_jobs.store import dead_letters
 from celery_jobs.store.rows import Job
 from celery_jobs.store.stats import ErrorGroup
+from celery_jobs.store.tokens import Token
 from celery_jobs.testing.responses import Fault
+from celery_jobs.tokens import NewToken
 from celery_jobs.what_if import Forecast, WhatIf
 from tests.docs.pages import blocks_of, cells, code_in, text_of
 
@@ -121,6 +123,12 @@ def json_forms() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "All forecasts", WhatIf(moment, True, 60, 1, (forecast,)).to_json()
     event = RunEvent(events.Kind.STARTED, moment, "1", "1", "1", 1, "celery", None)
     yield "An event of a run", event.to_json()
+    token = Token("1", "ci", "cjk_1", "abcd", ["read"], None, 600, moment, None, None, None, None, None)
+    yield "An API token", token.to_json()
+    yield "A new API token", NewToken("cjk_", token).to_json()
+    said: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(celery_jobs.Act))
+    act = celery_jobs.Act(**said)
+    yield "An act", act.to_json()
     yield "What a bulk verb did", celery_jobs.BulkResult("replay", 0, 0, {}).to_json()
 
 
