@@ -126,17 +126,12 @@ class Sealer:
             raise Unsealable(f"it is sealed with the key {key_id!r}, which is not among jobs_encryption_keys")
         return self._keys[key_id].open(token)
 
-    def is_current(self, data: bytes) -> bool:
-        """Whether data is as it would be kept now."""
-        parts = _parts(data)
-        return parts is None if not self.seals else parts is not None and parts[1] == self._first.id
-
     def seal_json(self, text: str | None) -> str | None:
-        """The same of a JSON text, which sealed is one too."""
+        """A JSON text, sealed where what is new is sealed; it is JSON then too."""
         return f'"{self.seal(text.encode()).decode()}"' if text is not None and self.seals else text
 
     def open_json(self, text: str) -> str:
-        """What was sealed, or the text as it is."""
+        """The JSON text that was sealed, or the text as it is; raises Unsealable."""
         return self.open(text[1:-1].encode()).decode() if text.startswith('"cj1 ') else text
 
     def seal_body(self, content_type: str, content_encoding: str, body: bytes) -> tuple[str, str, bytes]:

@@ -170,7 +170,7 @@ class Settings:
     redact: tuple[str, ...] = ()
     """Names of keys whose values are masked in every output, nested ones too, in any case; what runs keeps them."""
     encryption_keys: tuple[Key, ...] = ()
-    """Keys (`2026-11:…`) that arguments, results and answers are kept encrypted with: the first one, or any before."""
+    """Keys (`2026-11:…`) to keep arguments, results and answers encrypted: the first encrypts, all decrypt."""
     broker_timeout: float = 1.0
     """Seconds that one answer of the broker may take while a job is sent."""
     broker_retry_interval: float = 5
