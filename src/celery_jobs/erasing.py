@@ -8,6 +8,7 @@ from celery_jobs.errors import JobNotEnded, JobsError, JobUntold, ResultsUnavail
 from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import is_away
 from celery_jobs.store import erasing, reads
+from celery_jobs.store.callbacks import DUE, SENDING
 from celery_jobs.telling import tell
 from celery_jobs.verbs import Verb
 
@@ -46,7 +47,8 @@ class Erase(Verb):
         original = chain[0]
         if original.ended_at is None:
             return JobNotEnded(f"the job {original.id} has not ended; cancel it first, or wait for its end")
-        return None
+        # Before its result is forgotten: of what is refused nothing is.
+        return _owing(original.id) if any(job.callback_state in (DUE, SENDING) for job in chain) else None
 
     def _forget(self, chain: Chain) -> JobsError | None:
         """Make Celery's result store forget it, after the end was told to whoever waits; why that cannot be done."""

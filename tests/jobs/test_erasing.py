@@ -162,9 +162,11 @@ def test_a_callback_that_is_to_be_sent_is_waited_for(doors: Jobs, db: Database, 
     run = doors.enqueue(ADD, (1,), callback_url=URL)
     succeed(db, run.id)
     db.run(lambda connection: connection.execute(update(jobs).values(callback_state=state)))
+    doors.app.backend.store_result(run.task_id, 7, states.SUCCESS)
     with pytest.raises(JobNotEnded, match="callback"):
         doors.erase(run.id)
     assert doors.get(run.id).erased_at is None
+    assert doors.app.AsyncResult(run.task_id).result == 7
     settle_callbacks(db)
     db.run(lambda connection: connection.execute(update(jobs).values(callback_state="sent")))
     doors.erase(run.id)

@@ -47,7 +47,7 @@ def erase(db: Database, original_ids: Sequence[str]) -> set[str]:
             _erase(connection, new)
         return going
 
-    return db.run(transition, point="erase")
+    return db.run(transition)
 
 
 def _owing(connection: Connection, original_ids: list[str]) -> set[str]:
