@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from celery_jobs.store.filters import Filter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FIELDS", "FilterForm", "read_filter"]
+__all__ = ["FIELDS", "FilterForm", "quoted", "read_filter"]
 
 
 def _count(text: str) -> int:
@@ -66,15 +67,28 @@ def read_filter(given: Mapping[str, list[str]]) -> FilterForm:
     for name in FIELDS:
         said = [text.strip() for text in given.get(name, []) if text.strip()]
         if name == "tag":
-            said = [part.strip() for text in said for part in text.split(",") if part.strip()]
+            said = [tag for text in said for tag in _tags(text)]
         if not said:
             continue
-        texts[name] = said if name == "tag" else said[-1]
+        texts[name] = [quoted(tag) for tag in said] if name == "tag" else said[-1]
         try:
             where[name] = _read(name, said)
         except (ValueError, OverflowError) as error:
             errors[name] = str(error).removeprefix(f"{name}: ")
     return FilterForm(texts, where, errors)
+
+
+def _tags(text: str) -> list[str]:
+    """Tags one after the other, as CSV has them: one with a comma is in quotes."""
+    if len(text) > LONGEST:
+        return [text]  # and is refused
+    (row,) = csv.reader([" ".join(text.splitlines())], skipinitialspace=True)
+    return [tag.strip() for tag in row if tag.strip()]
+
+
+def quoted(tag: str) -> str:
+    """A tag as a filter has it in a form or an address."""
+    return '"' + tag.replace('"', '""') + '"' if "," in tag or tag.startswith('"') else tag
 
 
 def _read(name: str, said: list[str]) -> Any:

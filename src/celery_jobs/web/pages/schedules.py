@@ -8,6 +8,7 @@ from tornado.web import HTTPError
 
 from celery_jobs.schedules import enqueued_by
 from celery_jobs.tokens import Scope
+from celery_jobs.web.filters import quoted
 from celery_jobs.web.page import Page
 from celery_jobs.words import span
 
@@ -33,7 +34,7 @@ class SchedulesPage(Page):
             "schedules": self.jobs.schedules(),
             "entries": sorted(entries),
             "when": when,
-            "enqueued_by": enqueued_by,
+            "enqueued_by": lambda name: quoted(enqueued_by(name)),
         }
 
     def act(self, *_: str) -> str:
