@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from celery_jobs.store import reads
@@ -15,7 +17,6 @@ from tests.servers.databases import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from celery_jobs.store.db import Database
     from celery_jobs.store.rows import Job
@@ -77,11 +78,20 @@ def freeze(worker: Worker, db: Database) -> None:
         worker.signal(signal.SIGSTOP)
         for child in worker.children():
             signal_process(child, signal.SIGSTOP)
+        wait_until(lambda: all(map(is_stopped, [worker.pid, *worker.children()])), process=worker)
         if not db.is_sqlite or is_free(str(db.url.database)):
             return
         worker.signal(signal.SIGCONT)
         for child in worker.children():
             signal_process(child, signal.SIGCONT)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether each thread of a process stands still: one that was told to stop may still come to take a lock."""
+    threads = list(Path(f"/proc/{pid}/task").glob("*/stat"))
+    if not threads:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 def is_free(file: str) -> bool:
