@@ -7,9 +7,6 @@ https://github.com/fernet/spec/blob/master/Spec.md
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -55,6 +52,9 @@ class Key:
             self._read(encoded)
 
     def _read(self, encoded: str) -> None:
+        import base64  # here as below: most apps have no keys, and each import is paid for at every start
+        import hashlib
+
         try:
             from cryptography.fernet import Fernet
         except ImportError:
@@ -73,6 +73,9 @@ class Key:
 
     def seal(self, data: bytes) -> bytes:
         """Encrypt."""
+        import hashlib
+        import hmac
+
         digest = hmac.new(self._digest_key, data, hashlib.sha256).hexdigest()
         return PREFIX + f"{digest} {self.id} ".encode() + self._fernet.encrypt(data)
 
