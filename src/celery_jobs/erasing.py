@@ -9,7 +9,7 @@ from celery_jobs.events import Kind, emit
 from celery_jobs.result_store import is_away
 from celery_jobs.store import erasing, reads
 from celery_jobs.store.callbacks import DUE, SENDING
-from celery_jobs.telling import tell
+from celery_jobs.telling import backend_of, tell
 from celery_jobs.verbs import Verb
 
 if TYPE_CHECKING:
@@ -52,13 +52,12 @@ class Erase(Verb):
 
     def _forget(self, chain: Chain) -> JobsError | None:
         """Make Celery's result store forget it, after the end was told to whoever waits; why that cannot be done."""
-        original, last = chain[0], chain[-1]
+        original = chain[0]
         if original.untold_at is not None and not tell(self.plugin, original.id, again=True):
             return JobUntold(f"the end of the job {original.id} could not be told to Celery yet; try again later")
         if original.task is None or reads.find_original(self.db, original.task_id) != original.id:
             return None  # the result of this task id is another chain's
-        task = self.plugin.app._tasks.get(last.task)
-        backend = self.plugin.app.backend if task is None else task.backend
+        backend = backend_of(self.plugin, chain[-1])
         try:
             backend.forget(original.task_id)
         except NotImplementedError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from celery_jobs.plugin import Plugin
     from celery_jobs.store.rows import Job, Message
 
-__all__ = ["cancel_waiting", "expire", "tell", "tell_lost", "tell_untold"]
+__all__ = ["backend_of", "cancel_waiting", "expire", "tell", "tell_lost", "tell_untold"]
 
 
 def expire(plugin: Plugin, job_id: str) -> bool:
@@ -97,15 +97,21 @@ def tell(plugin: Plugin, original_id: str, again: bool = False) -> bool:
     return True
 
 
+def backend_of(plugin: Plugin, job: Job) -> Any:
+    """The result backend that has the result of a job."""
+    task = plugin.app._tasks.get(job.task)
+    return plugin.app.backend if task is None else task.backend
+
+
 def _mark(plugin: Plugin, original: Job, last: Job, message: Message | None) -> None:
-    task = plugin.app._tasks.get(last.task)
-    backend = plugin.app.backend if task is None else task.backend
+    backend = backend_of(plugin, last)
     context = _context(plugin, last, message)
     store = not getattr(context, "ignore_result", False)
     if original.final_status == FinalStatus.SUCCESS:
-        result = None if last.result is None else json.loads(last.result)
-        if isinstance(result, str) and result.startswith("cj1 ") and plugin.sealer is not None:
-            plugin.sealer.open(result.encode())  # raises: it was not opened as its key is not here
+        text = last.result
+        if text is not None and plugin.sealer is not None:
+            text = plugin.sealer.open_json(text)  # it was opened, unless its key is not here, which this says
+        result = None if text is None else json.loads(text)
         backend.mark_as_done(context.id, result, request=context, store_result=store)
     elif original.final_status == FinalStatus.CANCELLED:
         reason = "expired" if last.failure_reason == FailureReason.EXPIRED else "revoked"

@@ -18,7 +18,7 @@ from celery_jobs.recording import read_wire
 from celery_jobs.store import attempts, chains
 from celery_jobs.store.db import Database, now
 from celery_jobs.store.rows import Claim, Failure
-from celery_jobs.store.tables import jobs, messages, queues
+from celery_jobs.store.tables import jobs, messages, metadata, queues
 from tests.apps import end, make_app
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ def snapshot(db: Database) -> list[Any]:
     with db.reading() as connection:
         rows = [tuple(row) for row in connection.execute(select(jobs).order_by(jobs.c.id))]
         return rows + [row.id for row in connection.execute(select(messages.c.id).order_by(messages.c.id))]
+
+
+def held(db: Database) -> str:
+    """All that the database holds, as one text."""
+    with db.reading() as connection:
+        tables = [connection.execute(select(table)).all() for table in metadata.sorted_tables]
+        return "\n".join(str(tuple(row)) for rows in tables for row in rows)
 
 
 def count(db: Database, table: Any = jobs) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import states
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from celery_jobs import (
     AlreadyReplayed,
@@ -25,8 +25,8 @@ from celery_jobs.plugin import plugin_of
 from celery_jobs.replaying import Replays
 from celery_jobs.store import attempts, dead_letters, reads
 from celery_jobs.store.rows import Failure, Response
-from celery_jobs.store.tables import jobs, metadata
-from tests.jobs.conftest import ADD, bury, claim, dead, fail, snapshot, succeed
+from celery_jobs.store.tables import jobs
+from tests.jobs.conftest import ADD, bury, claim, dead, fail, held, snapshot, succeed
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -38,13 +38,6 @@ URL = f"https://hooks.example.com/?token={CANARY}"
 ANSWER = Response(500, {"x-told": CANARY}, CANARY.encode())
 SECRET = Failure("http_server_error", "HttpFailed", f"said {CANARY}", f"Traceback of {CANARY}", ANSWER)
 ERASED = frozenset({"result", "error_message", "traceback", "callback_url", "erased_at", "response", "attempts"})
-
-
-def dump(db: Database) -> str:
-    """All that the database holds, as one text."""
-    with db.reading() as connection:
-        tables = [connection.execute(select(table)).all() for table in metadata.sorted_tables]
-        return "\n".join(str(tuple(row)) for rows in tables for row in rows)
 
 
 def settle_callbacks(db: Database) -> None:
@@ -60,14 +53,14 @@ def full_of_secrets(doors: Jobs, db: Database) -> str:
     retry = fail(db, run.id, 0, SECRET)
     assert attempts.complete(db, claim(db, retry), f'"{CANARY}"', 5, response=ANSWER)
     settle_callbacks(db)
-    assert dump(db).count(CANARY) > 10
+    assert held(db).count(CANARY) > 10
     return run.id
 
 
 def test_every_copy_is_gone(doors: Jobs, db: Database) -> None:
     id = full_of_secrets(doors, db)
     doors.erase(id)
-    assert CANARY not in dump(db)
+    assert CANARY not in held(db)
 
 
 def test_that_it_ran_and_how_it_ended_stays(doors: Jobs, db: Database) -> None:

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
-from sqlalchemy import select
 
-from celery_jobs.plugin import plugin_of
-from celery_jobs.store.tables import metadata
 from tests.apps import end
 from tests.processes import SOURCE, Worker
 from tests.sealing.shop import make_shop
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from celery import Celery
-
-    from celery_jobs.store.db import Database
 
 
 @pytest.fixture
@@ -54,14 +49,6 @@ def start(broker_url: str, database_url: str, tmp_path: Path) -> Callable[..., W
         return Worker("tests.sealing.worker:app", folder, broker_url=broker_url, concurrency=2, env=env)
 
     return new
-
-
-def held(app: Celery) -> str:
-    """All that the jobs database holds."""
-    db: Database = plugin_of(app).db
-    with db.reading() as connection:
-        tables = [connection.execute(select(table)).all() for table in metadata.sorted_tables]
-    return "\n".join(str(tuple(row)) for rows in tables for row in rows)
 
 
 def carried(broker_url: str) -> str:

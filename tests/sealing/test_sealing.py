@@ -20,10 +20,10 @@ from celery_jobs.services import make_service
 from celery_jobs.store import attempts, reads, responses
 from celery_jobs.store.rows import Response
 from tests.apps import working
-from tests.jobs.conftest import bury, claim
+from tests.jobs.conftest import bury, claim, held
 from tests.outgoing.servers import answer, answers, serving
 from tests.processes import wait_until
-from tests.sealing.conftest import carried, held
+from tests.sealing.conftest import carried
 from tests.sealing.shop import CANARY, NEW, OLD, PULL
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def test_nothing_is_to_be_read_where_it_is_kept_and_carried(shop: Shop, broker_u
     steps = chain(app.tasks["echo"].s(1), app.tasks["echo"].s(CANARY)).apply_async()
     ids.append(doors.get(steps.parent.id).id)
     assert len(carried(broker_url)) > 1000
-    assert CANARY not in held(app) + carried(broker_url)
+    assert CANARY not in held(plugin_of(app).db) + carried(broker_url)
     with working(app):
         wait_until(lambda: doors.count(ended=True) == len(ids) + 1)
-    assert CANARY not in held(app) + carried(broker_url)
+    assert CANARY not in held(plugin_of(app).db) + carried(broker_url)
     assert doors.get(steps.id).result == [[[[1], {}], CANARY], {}]
     assert doors.get(ids[0]).result == [[CANARY], {"y": {"card": CANARY}}]
     assert doors.get(ids[4]).result == [[CANARY, 0], {}]
@@ -78,7 +78,7 @@ def test_copies_of_a_call_are_sealed_too(shop: Shop, monkeypatch: pytest.MonkeyP
         app.tasks["echo"].delay(CANARY)
     Jobs(app).enqueue_many([{"task": "echo", "args": [CANARY]} for _ in range(5)])
     assert len(filled) >= 8, "Celery has made each: copies of what is sealed are not taken for copies"
-    assert CANARY not in held(app)
+    assert CANARY not in held(plugin_of(app).db)
 
 
 def test_equal_payloads_are_known_as_equal(shop: Shop) -> None:
@@ -138,7 +138,7 @@ def test_what_is_plain_is_read_and_nothing_is_sealed_until_all_can_open_it(shop:
 def test_what_outside_workers_claim_is_sealed(shop: Shop) -> None:
     doors = Jobs(shop(NEW))
     run = doors.enqueue_payload(PULL, {"card": CANARY})
-    assert CANARY not in held(doors.app)
+    assert CANARY not in held(plugin_of(doors.app).db)
     assert doors.arguments(run.id).args == ({"card": CANARY},)
     with pytest.raises(Unsealable, match="2026"):
         Jobs(shop(OLD)).claim(PULL, "anne")
@@ -149,7 +149,7 @@ def test_what_outside_workers_claim_is_sealed(shop: Shop) -> None:
     [claimed] = doors.claim(PULL, "anne")
     assert claimed.payload == {"card": CANARY}
     assert doors.complete(claimed.id, "anne", result={"card": CANARY}).result == {"card": CANARY}
-    assert CANARY not in held(doors.app)
+    assert CANARY not in held(plugin_of(doors.app).db)
     replay = doors.replay(run.id)
     assert doors.claim(PULL, "ben")[0].id == replay.id
 
@@ -198,13 +198,13 @@ def test_real_workers_run_what_is_sealed_and_take_new_keys(
     assert asked.response is not None
     assert (asked.response.body, asked.response.headers["x-card"]) == (b'{"card": "canary-4111"}', CANARY)
     assert died.final_status == "dead_lettered"
-    assert re.sub("Traceback.*?declined", "", held(app)).count(CANARY) == 0
+    assert re.sub("Traceback.*?declined", "", held(plugin_of(app).db)).count(CANARY) == 0
     late = doors.enqueue("second", (CANARY,)).id
     with start(NEW, OLD).wait_ready():
         newer = Jobs(shop(NEW, OLD))
         assert newer.wait(late, 30).result == CANARY
         assert newer.wait(newer.replay(died.id).id, 30).final_status == "dead_lettered"
-    assert CANARY not in held(app) + carried(broker_url)
+    assert CANARY not in held(plugin_of(app).db) + carried(broker_url)
 
 
 SEALER = Sealer([Key(NEW), Key(OLD)])

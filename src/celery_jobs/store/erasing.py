@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from celery_jobs.store import responses
 from celery_jobs.store.among import has_arrays, of_chains
@@ -57,9 +57,10 @@ def _owing(connection: Connection, original_ids: list[str]) -> set[str]:
 
 
 def _erase(connection: Connection, original_ids: list[str]) -> None:
+    """These are not erased yet."""
     of_these = of_chains(original_ids, has_arrays(connection))
     # Attempts share messages within their chain only.
     theirs = select(jobs.c.message_id).where(of_these)
     connection.execute(update(messages).where(messages.c.id.in_(theirs)).values(NOTHING))
     responses.delete(connection, original_ids)
-    connection.execute(update(jobs).where(of_these).values(**_ERASED, erased_at=func.coalesce(jobs.c.erased_at, now())))
+    connection.execute(update(jobs).where(of_these).values(**_ERASED, erased_at=now()))
